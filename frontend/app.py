@@ -172,7 +172,7 @@ def _frontend_id() -> str:
 
 def _heed_signals(on_signal: Callable[[], None], place: Place | None) -> None:
     if place is not None:
-        place.link.on_leave = on_signal
+        place.link.heed(on_signal)
         return
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)

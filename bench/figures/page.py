@@ -14,6 +14,7 @@ from bench.figures import (
     parts,
     peers,
     pictures_apart,
+    processes,
     routing,
 )
 from bench.figures.markdown import wrapped
@@ -44,6 +45,7 @@ def page() -> str:
         *media.sections(),
         *made.sections(),
         *pictures_apart.sections(),
+        *processes.sections(),
         *parts.sections(),
         *noted.sections(),
     ]

@@ -52,7 +52,8 @@ class Family(Struct, frozen=True, array_like=True):
 class SummedRegistry(CollectorRegistry):
     """A SummedRegistry knows of each family how it is added up over several processes.
 
-    Families add up, unless `alike` or `least` named them: `Gauge(registry.alike("name"), …)`.
+    Families add up, unless `alike` named them, `Gauge(registry.alike("name"), …)`, or `note_rule`
+    was told otherwise.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ a few long connections often meet in one process, and what waits for one that di
 import asyncio
 import struct
 from collections.abc import Callable
-from socket import IPPROTO_TCP, TCP_INFO, socket
+from socket import IPPROTO_TCP, socket
 from typing import Final
 
 from frontend.processes.standing import ALL_THAT_WAIT, Standing
@@ -18,8 +18,10 @@ LOOK_S: Final = 0.001
 wakes in a tenth of it.
 """
 
-PATIENCE_S: Final = 0.002
-"""Is how long nobody may take one of them until it is taken here."""
+PATIENCE_S: Final = 0.02
+"""Is how long nobody may take one of them until it is taken here: on a busy host a process waits
+some ten milliseconds for a core, and a connection that comes to the wrong one may stay for hours.
+"""
 
 UNABLE_S_MAX: Final = 1.0
 """Bounds how long a connection is left to others by a process that has yet to meet workers that
@@ -33,6 +35,9 @@ MODELS_EVERY_S: Final = 0.1
 FULL_PAUSE_S: Final = 0.1
 """Is how long no connection is taken where the process has as many files open as it may."""
 
+
+_TCP_INFO: Final = 11
+"""Of linux/tcp.h; other systems' Pythons have no name for it."""
 
 _BACKLOG: Final = struct.Struct("=24xI")
 """Is where the kernel says of a listening socket how many wait (struct tcp_info, tcpi_unacked)."""
@@ -180,5 +185,5 @@ class Accepting:
 
 def waiting_at(listener: socket) -> int:
     """Returns how many connections wait to be taken."""
-    (waiting,) = _BACKLOG.unpack(listener.getsockopt(IPPROTO_TCP, TCP_INFO, _BACKLOG.size))
+    (waiting,) = _BACKLOG.unpack(listener.getsockopt(IPPROTO_TCP, _TCP_INFO, _BACKLOG.size))
     return int(waiting)

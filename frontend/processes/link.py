@@ -34,11 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Link:
-    """A Link is one end of the socket pair between a process and its parent.
-
-    Attributes:
-        on_leave: called each time that the parent says to leave.
-    """
+    """A Link is one end of the socket pair between a process and its parent."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -47,7 +43,9 @@ class Link:
         self._open: dict[int, asyncio.Future[list[bytes]]] = {}
         self._answering: dict[str, Callable[[bytes], bytes]] = {}
         self._hearing: dict[str, Callable[[bytes], None]] = {}
-        self.on_leave: Callable[[], None] = lambda: None
+        self._on_leave: Callable[[], None] | None = None
+        self._leaves = 0
+        """Counts how often the parent said to leave while nobody heeded it."""
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
@@ -62,6 +60,12 @@ class Link:
     def hear(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Has what siblings tell of a topic heard."""
         self._hearing[topic] = handler
+
+    def heed(self, on_leave: Callable[[], None]) -> None:
+        """Has `on_leave` called each time that the parent says to leave, or has said so already."""
+        self._on_leave = on_leave
+        for _ in range(self._leaves):
+            on_leave()
 
     def serving(self) -> None:
         """Tells the parent that this process serves."""
@@ -102,18 +106,24 @@ class Link:
         self._writer.write(framed(message))
 
     async def _listen(self) -> None:
-        while (message := await heard(self._reader, to_process)) is not None:
-            try:
-                self._take(message)
-            except Exception:
-                log.exception("defect in what siblings are told")
+        try:
+            while (message := await heard(self._reader, to_process)) is not None:
+                try:
+                    self._take(message)
+                except Exception:
+                    log.exception("defect in what siblings are told")
+        except Exception:
+            log.exception("the parent cannot be understood")
         # the parent is no more, where the kernel did not see to it already
         os._exit(EXIT_ORPHANED)
 
     def _take(self, message: object) -> None:
         match message:
             case Leave():
-                self.on_leave()
+                if self._on_leave is None:
+                    self._leaves += 1
+                else:
+                    self._on_leave()
             case Asked(number, topic, body):
                 answer = self._answering.get(topic)
                 if answer is not None:

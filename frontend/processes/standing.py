@@ -4,6 +4,8 @@ import mmap
 import os
 from typing import Final
 
+from protocol.process.start_error import StartError
+
 ABSENT: Final = -1
 """Stands for the connections of a process that takes none: it starts, ends or is no more."""
 
@@ -33,7 +35,13 @@ class Standing:
 
     @staticmethod
     def made(count: int) -> int:
-        """Returns a descriptor of new memory in which all processes are absent."""
+        """Returns a descriptor of new memory in which all processes are absent.
+
+        Raises:
+            StartError: the system has no such memory.
+        """
+        if not hasattr(os, "memfd_create"):
+            raise StartError("--frontend-processes above 1 needs Linux")
         descriptor = os.memfd_create("kvmesh-standing")
         os.ftruncate(descriptor, count * _WORDS * _WORD_BYTES)
         standing = Standing(descriptor, count)

@@ -135,6 +135,13 @@ def test_a_second_signal_hurries_all(fleet: Fleet) -> None:
     assert frontend.popen.wait(10) == 0
 
 
+def test_a_signal_while_they_start_ends_all(fleet: Fleet) -> None:
+    frontend = fleet.frontend("--frontend-processes", str(PROCESSES))
+    fleet.wait_until(lambda: len(children_of(frontend)) == PROCESSES, "they start")
+    assert frontend.stop() == 0
+    assert not port_open(fleet.http_port)
+
+
 def test_they_die_with_their_parent(fleet: Fleet) -> None:
     frontend = start_two(fleet)
     with connected(fleet) as silent:
