@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bundle.sh DEST [LIST...]: gather what a GPU host without a package index needs, in folders DEST/LIST-1, DEST/LIST-2 … of at most 33 MiB each.
 #
-# A list is a file of wheels/: engine, nixl, generators, peers; all of them if none is named. One folder travels with the repository in one
+# A list is a file of wheels/: engine, nixl, generators, memory, peers; all of them if none is named. One folder travels with the repository in one
 # call; files that are large for one come in parts. SGLang's kernels are trimmed to what a Hopper GPU needs with the triton attention
 # backend (340 MB of FlashAttention-3 stay behind). Needs a package index, a minute and 1 GB in TMPDIR. On the host: install.sh.
 set -euo pipefail

@@ -36,8 +36,10 @@ CONTROLS_PATH: Final = "/engine/"
 OTHER_CONTROLS: Final = {"/clear_kv_blocks": "flush_cache"}
 """These paths are controls of another name."""
 
-CONTROL_BYTES_MAX: Final = 64 * 1024
-"""The body of a control has at most this many bytes: some names and paths."""
+CONTROL_BYTES_MAX: Final = 8 * 1024 * 1024
+"""The body of a control has at most this many bytes: names and paths, or the handles of a large
+model's tensors, of some hundred bytes each.
+"""
 
 CONTROLS_ASKED_MAX: Final = 16
 """At most this many controls are asked at once.

@@ -1,0 +1,33 @@
+"""Weights come to real SGLang as tensors and over a group, as the program for GPUs has it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from starter.process import start
+from tests.kit.forks import ONE_THREAD
+from tests.kit.sglang_environment import sglang_environment
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
+
+
+def test_weights_as_tensors_and_over_a_group(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    program = (sys.executable, "-m", "bench.gpu.engine_routes", "--cpu", "--out", str(out))
+    environment = sglang_environment() | ONE_THREAD
+    with start(program, tmp_path / "log", environment=environment) as process:
+        assert process.popen.wait(400) == 0, process.output()[-3_000:]
+    told = json.loads(out.read_text())
+    assert told["disk"]["differ"]
+    for part in ("disk", "memory"):
+        assert told[part]["same_again"], part
+    assert told["memory"]["state"] == "released"
+    assert told["memory"]["update_while_released"]["error"]["code"] == "conflict"
+    for part, route in (
+        ("tensor", "update_weights_from_tensor"),
+        ("group", "update_weights_from_distributed"),
+    ):
+        assert told[part][route]["success"], part
+        assert told[part]["are_those"], part
