@@ -22,6 +22,9 @@ STAGE_FLAG: Final = "--disaggregation-mode"
 
 _SPANS_FLAG: Final = "--otlp-traces-endpoint"
 
+_SPANS_LEVEL: Final = "2"
+"""Has SGLang tell of each stage of a request; its own 3 tells of each token too."""
+
 Also = Callable[[Arguments], Sequence[str]]
 """What arguments an engine is given beyond those of the user, by those."""
 
@@ -103,6 +106,7 @@ def _tracing(arguments: Arguments) -> Sequence[str]:
     """
     if not is_wanted(arguments.settings.otel_export_enabled):
         return ()
+    os.environ.setdefault("SGLANG_TRACE_LEVEL", _SPANS_LEVEL)
     if arguments.told(_SPANS_FLAG):
         return ("--enable-trace",)
     protocol, endpoint = route_of()

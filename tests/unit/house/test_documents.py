@@ -70,7 +70,6 @@ OTHER_VARIABLES: Final = {
     "ANTHROPIC_MODEL": "Claude Code's",
     "NCCL_SOCKET_IFNAME": "NCCL's",
     "SGLANG_HOST_IP": "SGLang's",
-    "SGLANG_TRACE_LEVEL": "SGLang's",
 }
 
 BYTES_MAX: Final = {"README.md": 8 * 1024, "ARCHITECTURE.md": 12 * 1024}
