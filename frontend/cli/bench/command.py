@@ -21,7 +21,7 @@ from frontend.cli.bench.probe import model_served, probe
 from frontend.cli.bench.prompts import Measure, Prompts
 from frontend.cli.bench.report import print_report, save_drawing
 from frontend.cli.bench.server import BadUrl, Server
-from frontend.cli.bench.summary import Wanted, summary_of
+from frontend.cli.bench.summary import Wanted, summary_of, users
 from frontend.cli.bench.wishes import Wishes
 from frontend.cli.progress import Progress
 
@@ -127,7 +127,7 @@ class _Bench:
             outcome = load.outcome
             done = len(outcome.records)
             phase = f"{done} requests measured" if load.warm else "warming up"
-            self._show(f"{outcome.concurrency} users: {phase}")
+            self._show(f"{users([outcome.concurrency])}: {phase}")
             await asyncio.sleep(SHOWN_EVERY_S)
 
 
