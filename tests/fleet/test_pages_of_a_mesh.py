@@ -85,5 +85,19 @@ def test_every_series_with_a_name_of_dynamos_is_on_the_page(mesh: Mesh) -> None:
     assert {name for name in there if name.startswith("dynamo_")} - told == set()
 
 
+def test_fields_of_nvext_that_are_not_here_are_ignored_by_name_or_refused(mesh: Mesh) -> None:
+    chat = {"model": "demo", "max_tokens": 1, "messages": [{"role": "user", "content": "hello"}]}
+    for row in (row for row in rows("Fields") if row.here == NONE):
+        for field in row.theirs:
+            body = chat | {"nvext": {field: [1]}}
+            answer = httpx.post(f"{mesh.frontend}/v1/chat/completions", json=body)
+            if row.told.startswith("400"):
+                assert answer.status_code == 400
+                assert answer.json()["error"]["param"] == f"nvext.{field}"
+            else:
+                assert answer.status_code == 200
+                assert answer.headers["x-kvmesh-ignored"] == f"nvext.{field}"
+
+
 def test_the_page_of_series_is_what_the_mesh_shows(mesh: Mesh) -> None:
     assert (FOLDER / SERIES).read_text() == series.page(mesh.shown), "run python -m manual"

@@ -63,6 +63,11 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "documents": "put them into the messages",
         "mm_processor_kwargs": _MEDIA,
         "kv_transfer_params": _LEGS,
+        # Dynamo
+        "nvext.greed_sampling": "set temperature to 0",
+        "nvext.use_raw_prompt": "/v1/completions takes prompts as they are",
+        "nvext.token_data": "/v1/completions takes token ids as prompt",
+        "nvext.routing_constraints": "name a worker in nvext.backend_instance_id",
     }
 )
 """Maps a field that is known and not honoured to the reason, or to what does it here.
