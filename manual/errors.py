@@ -21,9 +21,9 @@ byte, for streams too, and is then the answer, with the status below:
 ```
 
 Behind the first byte it is the last event of the stream, in the same form, and then `[DONE]`; of
-`/v1/responses` it is `response.failed`, with the code `server_error`. Anthropic's endpoints have its form,
-`{"type": "error", "error": {"type": …, "message": …}}`, with the type in the last column. `param`
-names the field at fault, where there is one.
+`/v1/responses` it is `response.failed`, with the code `server_error`. Anthropic's endpoints have
+its form, `{"type": "error", "error": {"type": …, "message": …}}`, with the type in the last column.
+`param` names the field at fault, where there is one.
 
 Programs should go by `code`. New codes may come; take those you do not know by their status. The
 same codes are in metrics (`kvmesh_frontend_request_errors_total`) and in each request's line of the
