@@ -33,7 +33,6 @@ from frontend.http.stream_keep_alive import keep_streams_alive
 from frontend.media.hosts import MediaHosts
 from frontend.media.reader import MediaReader
 from frontend.mesh.failed_handshakes import FailedHandshakes
-from frontend.model_readings import model_readings
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
 from frontend.observe.media_metrics import MediaMetrics
@@ -41,8 +40,9 @@ from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.request_tally import HistogramBounds
 from frontend.processes.place import Place
 from frontend.processes.siblings import Siblings, models_ready, tell_loading
-from frontend.readings import families_now, router_readings, tokenizer_readings
+from frontend.readings import families_now
 from frontend.routing.waiting_memory import WaitingMemory
+from frontend.scrapes import read_at_scrapes
 from frontend.settings import FrontendSettings
 from frontend.status.board import Board
 from frontend.text.tokenizing.segment_cache import SegmentCache
@@ -134,12 +134,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
         tell_loading=None if place is None else partial(tell_loading, place.link),
     )
     assembly = Assembly[Exchange](settings, surroundings, loop.time)
-    for readings in (
-        partial(router_readings, assembly.registry, assembly.budget, subscriber),
-        partial(tokenizer_readings, segments, settings.metrics_prefix),
-        partial(model_readings, assembly.registry, settings),
-    ):
-        metrics.router.also_read(readings)
+    read_at_scrapes(settings, surroundings, assembly, segments)
     _heed_signals(lambda: assembly.drain.on_signal(loop.time()), place)
     log.info(
         "serving http://%s:%d, workers connect to %s%s",

@@ -30,6 +30,18 @@ def router_readings(
     if subscriber is None:
         return
     counts = subscriber.counts
+    for event_type, value in (
+        ("stored", counts.stored),
+        ("removed", counts.removed),
+        ("cleared", counts.cleared),
+    ):
+        yield (
+            "dynamo_component_kv_cache_events_applied",
+            "Changes of ranks' caches that were taken over",
+            "gauge",  # for its name, which is not that of a counter
+            value,
+            {"event_type": event_type, "status": "ok"},
+        )
     for name, help_text, value in (
         ("batches", "KV event batches applied", counts.batches),
         ("duplicates", "KV event batches seen before", counts.duplicates),

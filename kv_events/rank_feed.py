@@ -38,6 +38,8 @@ class FeedCounts:
 
     def __init__(self) -> None:
         self.batches = 0
+        self.stored = self.removed = self.cleared = 0
+        """Count the changes of each kind that were applied."""
         self.duplicates = 0
         self.gaps = 0
         self.snapshots = 0
@@ -153,10 +155,13 @@ class RankFeed:
         match change:
             case Stored():
                 self.blocks.store(change.medium, unpack_hashes(change.hashes))
+                self._counts.stored += 1
             case Removed():
                 self.blocks.remove(change.medium, unpack_hashes(change.hashes))
+                self._counts.removed += 1
             case Cleared():
                 self.blocks.replace(())  # what was just routed there is still to be computed
+                self._counts.cleared += 1
 
     def _ask_for_snapshot(self, now: float) -> None:
         self._asked_at = now

@@ -8,6 +8,7 @@ from enum import Enum
 from frontend.fleet.booking import Booking
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream
+from frontend.observe.worker_tally import WorkerTally
 from kv_events.index import BlockBudget
 from kv_events.rank_feed import RankFeed
 from kv_events.subscriber import Subscription
@@ -88,6 +89,7 @@ class Worker:
         none, or none are wanted.
         """
         self.relay = RelayCounts()
+        self.tally = WorkerTally()
         self.has_double = False
         """Says that it was logged that another worker goes by this one's name; that one asks again
         every few seconds.
@@ -198,6 +200,7 @@ class Worker:
         suspect: bool = False,
     ) -> None:
         """Counts a request from the moment it is sent."""
+        self.tally.started += 1
         self.bookings[stream.request_id] = Booking(
             stream, rank, prefill_tokens, kv_tokens, priority=priority
         )

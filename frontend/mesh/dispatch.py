@@ -292,6 +292,6 @@ class Dispatch:
         self._release(worker, delta.request_id)
         if stream.finished is not None:
             if worker.hello.stage != PREFILL:  # the other leg tells the same
-                self._metrics.count_finished(stream.finished, stream.prefill_placement)
+                self._metrics.count_finished(stream, worker.tally)
         elif delta.end is None:  # we gave it up, the engine does not know
             self._send_abort(worker, delta.request_id)

@@ -46,6 +46,12 @@ class Buckets:
         """Returns how many values were counted."""
         return sum(self.counts)
 
+    def scaled(self, factor: float) -> "Buckets":
+        """Returns the same counts in a unit of which `factor` make one of this."""
+        other = Buckets([bound * factor for bound in self.bounds])
+        other.counts, other.total = list(self.counts), self.total * factor
+        return other
+
     def cumulated(self) -> list[tuple[str, float]]:
         """Returns each bound, as Prometheus writes it, with the values up to it."""
         told, so_far = list[tuple[str, float]](), 0

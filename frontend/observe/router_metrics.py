@@ -4,23 +4,28 @@ What others count anyway is read when Prometheus asks, so it costs requests noth
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from frontend.observe.buckets import Buckets
 from frontend.observe.families import SummedRegistry
 from frontend.observe.media_metrics import EncodingMetrics
-from frontend.routing.route import Placement
-from protocol.generation import Finished
+from frontend.observe.worker_tally import FinishedStream, WorkerTally
 
 _DECISION_S = (10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3)
 _QUEUE_S = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
-Reading = tuple[str, str, str, float, dict[str, str]]
-"""Holds name, help, "counter" or "gauge", value, labels.
+Reading = tuple[str, str, str, float | Buckets, dict[str, str]]
+"""Holds name, help, "counter", "gauge" or "histogram", value, labels.
 
 Behind the kind may follow how several processes' values make one (frontend.observe.families), if
 they do not add up: "gauge max".
@@ -44,12 +49,8 @@ class RouterMetrics:
             ["mode"],
             registry=registry,
         )
-        self.decision_seconds = Histogram(
-            "kvmesh_router_decision_seconds",
-            "Time to choose a rank, hashing included",
-            buckets=_DECISION_S,
-            registry=registry,
-        )
+        self.decision_s = Buckets(_DECISION_S)
+        """Counts how long choices of a rank took, hashing included."""
         self.queue_seconds = Histogram(
             "kvmesh_router_queue_seconds",
             "Time that a placed request waited for a rank with room",
@@ -83,10 +84,16 @@ class RouterMetrics:
             registry=registry,
         )
 
-    def count_finished(self, finished: Finished, placement: Placement[Any]) -> None:
+    def count_finished(self, stream: FinishedStream, tally: WorkerTally) -> None:
         """Counts, of a request that ended, what was expected of the cache, and what the engine
         found.
+
+        Args:
+            tally: of the worker that it ended on.
         """
+        finished, placement = stream.finished, stream.prefill_placement
+        assert finished is not None, "a request that did not end so"
+        tally.note(stream)
         self.prompt_tokens.inc(finished.prompt_tokens)
         self.predicted_cached_tokens.inc(placement.cached_tokens)
         self.best_cached_tokens.inc(placement.best_cached_tokens)
@@ -109,12 +116,21 @@ class _Readings(Collector):
     def collect(self) -> Iterable[Metric]:
         families: dict[str, Metric] = {}
         for name, help_text, kind, value, labels in self._readings():
-            family = families.get(name)
+            family: Any = families.get(name)
             if family is None:
                 sort, _, rule = kind.partition(" ")
-                make = CounterMetricFamily if sort == "counter" else GaugeMetricFamily
-                family = families[name] = make(name, help_text, labels=list(labels))
+                family = families[name] = _FAMILIES[sort](name, help_text, labels=list(labels))
                 if rule:
                     self._registry.note_rule(name, rule)
-            family.add_metric(list(labels.values()), value)  # type: ignore[attr-defined]
+            if isinstance(value, Buckets):
+                family.add_metric(list(labels.values()), value.cumulated(), value.total)
+            else:
+                family.add_metric(list(labels.values()), value)
         return families.values()
+
+
+_FAMILIES: Final = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}

@@ -30,7 +30,10 @@ from tests.fault.books import BOOK, BOOKS_ASKED, TOKENIZER, told_book
 from tests.fault.raw_http import asked, metric
 from tests.fault.streams import lost_workers, moved, on_each_worker
 from tests.fault.system_pages import SystemPages
+from tests.kit.board import ENGINES_ROW, all_asked
 from tests.kit.fleet import Fleet
+from tests.kit.prometheus import needs_prometheus, start_prometheus
+from tests.kit.reference_boards import engine_queries
 from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -301,6 +304,32 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_long_streams(pair: Pai
     (worker,) = stopped
     assert await asyncio.to_thread(worker.popen.wait, 60) == 0
     assert worker.children_left() == []
+
+
+@needs_prometheus
+def test_what_boards_ask_of_sglang_has_data(shared_pair: Pair) -> None:
+    """Ours, and those that are made for the reference product."""
+    pair = shared_pair
+    pair.restore(workers=1)
+    prometheus = start_prometheus(
+        pair.fleet, workers=[pair.pages[name].port for name in pair.workers]
+    )
+    empty = [each.query for each in all_asked() if each.row == ENGINES_ROW] + engine_queries()
+
+    def full() -> bool:
+        with pair.fleet.client() as client:
+            for _ in range(3):
+                client.completions.create(
+                    model=MODEL, prompt="one two three " * 20, max_tokens=8, stream=False
+                )
+        empty[:] = [query for query in empty if not prometheus.numbers(query)]
+        return not empty
+
+    try:
+        pair.wait_until(full)
+    finally:
+        prometheus.process.stop()
+        assert not empty, "\n".join(empty)
 
 
 async def test_ctrl_c_finishes_what_runs_and_leaves_no_process(shared_pair: Pair) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.embedding import Embedded
-from protocol.errors import error_from_code
+from protocol.errors import DeadlineExceeded, EngineFault, NoWorker, Overloaded, error_from_code
 from protocol.generation import Finished
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
@@ -25,6 +25,9 @@ _FIRST_RESPONSE_S: Final = (
 )
 _BATCH_TEXTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _BATCH_TOKENS: Final = (1, 4, 16, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 32_768)
+
+_REFUSALS: Final = (Overloaded, NoWorker, DeadlineExceeded)
+"""These refusals are shown before the first of them, so that its rate is one."""
 
 
 @dataclass(slots=True)
@@ -60,8 +63,8 @@ class RequestCounts:
         self.request_bytes = 0
         self.response_bytes = 0
         self.cancelled = 0
-        self.refused = Counter[str]()
-        self.failed = Counter[str]()
+        self.refused = Counter({leaf.code: 0 for leaf in _REFUSALS})
+        self.failed = Counter({EngineFault.code: 0})
         self.completion_tokens = 0
         self.durations = Histogram(_DURATION_S)
         self.first_responses = Histogram(_FIRST_RESPONSE_S)

@@ -58,6 +58,7 @@ into pytest's process.
 """
 
 OTHER_FLAGS: Final = {
+    "--profile": "docker compose",
     "--config": "the file of settings of a frontend, and SGLang's own",
     "--kvmesh-config": "the file of settings of a worker",
     "--help": "argparse's",

@@ -1,0 +1,34 @@
+"""What the parts of a frontend count by themselves is read at every scrape."""
+
+from functools import partial
+from typing import Any
+
+from frontend.assembly import Assembly, Surroundings
+from frontend.model_readings import model_readings
+from frontend.readings import router_readings, tokenizer_readings
+from frontend.settings import FrontendSettings
+from frontend.text.tokenizing.segment_cache import SegmentCache
+from frontend.worker_readings import worker_readings
+
+
+def read_at_scrapes(
+    settings: FrontendSettings,
+    around: Surroundings,
+    assembly: Assembly[Any],
+    segments: SegmentCache,
+) -> None:
+    """Has metrics read what is true of the router, the tokenizer's cache, models and workers."""
+    router = around.metrics.router
+    for readings in (
+        partial(router_readings, assembly.registry, assembly.budget, around.subscriber),
+        partial(tokenizer_readings, segments, settings.metrics_prefix),
+        partial(model_readings, assembly.registry, settings),
+        partial(
+            worker_readings,
+            assembly.registry,
+            router.decision_s,
+            router_id=around.frontend_id,
+            prefix=settings.metrics_prefix,
+        ),
+    ):
+        router.also_read(readings)
