@@ -79,6 +79,10 @@ token is asked for on loopback too. `/live`, `/ready`, `/health` and `/metrics` 
 - Memory is really freed with `--enable-memory-saver` on a GPU alone. Without
   `--enable-weights-cpu-backup` the weights are gone when they are resumed, and the worker takes no
   requests until some are loaded.
+- Of what a CPU cannot do, freed memory and tensors out of another process's memory were tried on
+  an H200 (`python -m bench.gpu.engine_routes`,
+  [result](../bench/results/engine_routes_gpu.json)); a group was tried over gloo on CPUs alone, not
+  yet over NCCL.
 - The simulated engine has those routes that need no tensors; what its checkpoints are is said in
   `workers/sim/operating.py`.
 """
