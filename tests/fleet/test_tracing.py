@@ -185,6 +185,24 @@ def test_a_stream_is_told_too(traced: Fleet, collector: Collector) -> None:
     assert named(spans, "frontend decode").attributes["gen_ai.usage.output_tokens"] == 5
 
 
+def test_vectors_are_computed(fleet: Fleet, collector: Collector) -> None:
+    fleet.frontend(env=collector.environment)
+    fleet.worker(*SIM, "--embedding-worker", env=collector.environment)
+    fleet.wait_for_workers(1)
+    body = {"model": "demo", "input": ["one", "two"]}
+    answer = httpx.post(f"{fleet.url}/v1/embeddings", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    spans = collector.trace(
+        trace_of(answer),
+        "kvmesh-frontend POST /v1/embeddings",
+        *(f"kvmesh-frontend {name}" for name in ("tokenize", "queue", "compute", "finish")),
+        *("kvmesh-worker embed", "kvmesh-worker embed"),
+    )
+    root = named(spans, "frontend POST /v1/embeddings")
+    assert root.attributes["gen_ai.operation.name"] == "embeddings"
+    assert root.attributes["gen_ai.usage.input_tokens"] == answer.json()["usage"]["prompt_tokens"]
+
+
 def test_a_moved_request_is_one_trace_of_both_workers(fleet: Fleet, collector: Collector) -> None:
     fleet.frontend(env=collector.environment)
     slow = ("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "4096")
