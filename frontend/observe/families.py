@@ -23,6 +23,9 @@ CREATED: Final = "_created"
 WORKER: Final = "worker_id"
 """Is the label of series that go away with a worker."""
 
+PROCESS: Final = "router_id"
+"""Is the label of series that one process alone has, and that go away with it."""
+
 Labels = tuple[tuple[str, str], ...]
 
 

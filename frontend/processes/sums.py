@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from frontend.observe.families import CREATED, WORKER, Family, Labels, Rule, Sample
+from frontend.observe.families import CREATED, PROCESS, WORKER, Family, Labels, Rule, Sample
 
 Key = tuple[str, Labels]
 
@@ -79,14 +79,19 @@ def _workers(told: dict[int, list[Family]]) -> set[str]:
 
 
 def _without_gone(families: Iterable[Family], workers: set[str]) -> list[Family]:
-    """Returns families without the series of workers of which nobody tells any more."""
+    """Returns families of ended processes without the series of these alone, and of workers of
+    which nobody tells any more.
+    """
     return [
         _with(
             family,
             {
                 (sample.name, sample.labels): sample.value
                 for sample in family.samples
-                if all(label != WORKER or value in workers for label, value in sample.labels)
+                if all(
+                    label != PROCESS and (label != WORKER or value in workers)
+                    for label, value in sample.labels
+                )
             },
         )
         for family in families

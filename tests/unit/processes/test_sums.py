@@ -21,6 +21,7 @@ class Process:
         self.inflight = Gauge("inflight", "…", registry=registry)
         self.draining = Gauge(self.registry.alike("draining"), "…", registry=registry)
         self.per_worker = Counter("sent_total", "…", ["worker_id"], registry=registry)
+        self.own = Counter("own_total", "…", ["router_id"], registry=registry)
         self.draining.set(draining)
         for _ in range(served):
             self.requests.labels("demo").inc()
@@ -79,3 +80,21 @@ def test_series_of_workers_that_left_go_away() -> None:
     sums.ended(0)
     assert value(sums, "sent_total", worker_id="w0") == 5
     assert value(sums, "sent_total", worker_id="gone") is None
+
+
+def test_series_of_one_process_go_away_with_it() -> None:
+    sums, one, other = Sums(), Process(), Process()
+    one.own.labels("h-1").inc(2)
+    other.own.labels("h-2").inc(3)
+    sums.note(0, one.told())
+    sums.note(1, other.told())
+    assert (
+        value(sums, "own_total", router_id="h-1"),
+        value(sums, "own_total", router_id="h-2"),
+    ) == (
+        2,
+        3,
+    )
+    sums.ended(0)
+    assert value(sums, "own_total", router_id="h-1") is None
+    assert value(sums, "own_total", router_id="h-2") == 3
