@@ -87,7 +87,7 @@ function tagsOf({ generations }) {
   if (!model) return [];
   const tags = [SERVICES[model.service] ?? model.service];
   if (model.sees) tags.push("sees pictures");
-  if (!generations.some((each) => each.ready)) tags.push(`no ${model.missing}`);
+  if (!generations.some((each) => each.ready)) tags.push(`no ${model.missing} ready`);
   if (generations.length > 1) tags.push(`${generations.length} generations`);
   return tags;
 }
