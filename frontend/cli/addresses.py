@@ -1,6 +1,7 @@
 """Turns the address something listens on into one that can be dialled on this host."""
 
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 _LOOPBACK_OF: Final = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a lookup, not a bind
 
@@ -15,6 +16,12 @@ def loopback_of(host: str) -> str:
 def http_url(host: str, port: int) -> str:
     """Returns `http://HOST:PORT` for a frontend that listens on `host`, without a path."""
     return f"http://{bracketed(loopback_of(host))}:{port}"
+
+
+def api_url(url: str) -> str:
+    """Returns where a server's OpenAI endpoints are: under the path that its URL has, or /v1."""
+    parts = urlsplit(url.rstrip("/"))
+    return urlunsplit(parts._replace(path=parts.path or "/v1"))
 
 
 def mesh_address_to_dial(bind: str) -> str:

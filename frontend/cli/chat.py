@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from frontend.cli.addresses import api_url
 from frontend.cli.direct_http import UNREACHABLE, error_message, get_json, open_url
 from frontend.models.services import GENERATION, use_of
 
@@ -24,7 +25,9 @@ Message = dict[str, str]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `kvmesh chat`."""
     parser.add_argument(
-        "--url", default="http://127.0.0.1:8000/v1", help="base URL of the frontend"
+        "--url",
+        default="http://127.0.0.1:8000/v1",
+        help="base URL of the frontend, with or without /v1",
     )
     parser.add_argument("--model", help="model to talk to; the first one that talks if not given")
     parser.add_argument("--system", help="system prompt")
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Reads questions from the terminal and streams the answers, until Ctrl-D; returns the exit
     code.
     """
-    url = options.url.rstrip("/")
+    url = api_url(options.url)
     try:
         model = options.model or _first_that_talks(url)
     except (*UNREACHABLE, LookupError, TypeError, AttributeError):

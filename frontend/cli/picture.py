@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from frontend.cli import terminal_picture
+from frontend.cli.addresses import api_url
 from frontend.cli.direct_http import UNREACHABLE, error_message, get_json, open_url
 from frontend.models.services import IMAGES
 
@@ -68,7 +69,7 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Has a picture drawn, saves it, prints where it is and shows it; returns the exit code."""
-    url = options.url.rstrip("/")
+    url = api_url(options.url)
     try:
         if options.out is not None and options.out.exists():
             raise _NoPicture(f"{options.out} exists, and nothing is overwritten")

@@ -21,7 +21,9 @@ TOKENS_MAX: Final = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `kvmesh bench`."""
     parser.add_argument(
-        "--url", default="http://127.0.0.1:8000/v1", help="base URL of any OpenAI server"
+        "--url",
+        default="http://127.0.0.1:8000/v1",
+        help="base URL of any OpenAI server; /v1 where it has no path",
     )
     parser.add_argument("--model", help="the first one that generates text if not given")
     parser.add_argument(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from frontend.cli.addresses import bracketed
+from frontend.cli.addresses import api_url, bracketed
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -32,13 +32,13 @@ class Server:
 
     @classmethod
     def at(cls, url: str, api_key: str | None) -> "Server":
-        """Returns the server at a base URL such as http://127.0.0.1:8000/v1.
+        """Returns the server at a base URL such as http://127.0.0.1:8000/v1, or without the path.
 
         Raises:
             BadUrl: it is none.
         """
         try:
-            parts = urlsplit(url)
+            parts = urlsplit(api_url(url))
             port = parts.port or _PORTS.get(parts.scheme, 0)
         except ValueError as error:
             raise BadUrl(f"{url} is no URL: {error}") from None
