@@ -199,6 +199,35 @@ async def test_a_pause_in_place_holds_a_stream_which_then_goes_on(one: Operated)
     one.wait_for("")
 
 
+def test_a_paused_worker_is_sent_no_canaries_and_is_not_unhealthy(tmp_path: Path) -> None:
+    quick = ("--canary-wait-time", "0.2", "--health-check-request-timeout", "0.3")
+    one = Operated(tmp_path, 1, *quick)
+    pages = one.pages[0]
+
+    def canaries() -> float:
+        return sum(
+            pages.metric("kvmesh_worker_canaries_total", dp_rank="0", result=result)
+            for result in ("ok", "timeout", "failed")
+        )
+
+    def uptime_s() -> float:
+        return float(pages.get("/health")[1]["uptime_s"])
+
+    try:
+        one.fleet.wait_until(lambda: canaries() >= 2, "an idle worker is asked")
+        _ok(one.ask("pause_generation", mode="in_place"))
+        one.wait_for("paused")
+        begun_s, before = uptime_s(), canaries()
+        one.fleet.wait_until(lambda: uptime_s() > begun_s + 1.5, "some seconds pass")
+        assert canaries() == before
+        assert (one.told()["unhealthy"], pages.get("/health")[1]["status"]) == ("", "paused")
+        _ok(one.ask("continue_generation"))
+        one.fleet.wait_until(lambda: canaries() > before, "it is asked again")
+        one.fleet.wait_for_workers(1)
+    finally:
+        one.fleet.stop()
+
+
 async def test_a_pause_moves_what_runs_and_a_worker_that_leaves_what_a_pause_holds(
     tmp_path: Path,
 ) -> None:
@@ -277,6 +306,8 @@ def test_memory_is_released_and_resumed_part_by_part(two: Operated) -> None:
         assert (status, error["message"]) == (409, message)
     status, error = two.ask(release, tags=["everything"])
     assert (status, error["param"]) == (400, "tags")
+    status, error = two.ask("load_lora_adapter", lora_name="poet", lora_path="/nowhere")
+    assert (status, error["code"]) == (409, "conflict")
     _ok(two.ask(resume))
     two.wait_for("")
     assert two.ask(resume)[0] == 409

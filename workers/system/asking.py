@@ -3,13 +3,14 @@ them.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
+from protocol.errors import Conflict
 from protocol.operated import UNTOUCHED, Operated
 from workers.engine import EngineFacts
 from workers.mesh.intake import Intake
-from workers.operating.operator import Operator
+from workers.operating.operator import Act, Operator
 from workers.system.adapters import Adapters, LoadAdapter, UnloadAdapter
 from workers.system.controls import Control, Controls
 
@@ -63,8 +64,8 @@ class Asking:
         """Lets be asked from here on what the engine, which is up, can do."""
         self.adapters = adapters = Adapters(facts.adapters, self._tell_adapters)
         asked = {
-            "load_lora_adapter": Control(LoadAdapter, adapters.load),
-            "unload_lora_adapter": Control(UnloadAdapter, adapters.unload),
+            "load_lora_adapter": Control(LoadAdapter, self._unless_withdrawn(adapters.load)),
+            "unload_lora_adapter": Control(UnloadAdapter, self._unless_withdrawn(adapters.unload)),
         }
         if facts.routes is not None:
             self._operator = Operator(
@@ -92,6 +93,16 @@ class Asking:
         self._controls.close()
         if self._operator is not None:
             self._operator.close()
+
+    def _unless_withdrawn(self, act: Callable[[Any], Awaitable[Any]]) -> Act:
+        """Returns what changes adapters, but not while something else is done to the engine."""
+
+        async def acted(asked: Any) -> Any:
+            if self.operated is not None and self.operated.state:
+                raise Conflict(f"No adapter is loaded or unloaded now: {self.operated.reason}.")
+            return await act(asked)
+
+        return acted
 
     def _withdraw(self, withdrawn: bool) -> None:
         self._intake.withdrawn = withdrawn
