@@ -22,7 +22,7 @@ from protocol.errors import (
 from protocol.own_host import names_this_host
 from workers.system.access import Access
 from workers.system.board import Board
-from workers.system.controls import Controls
+from workers.system.controls import NEWER_PREFIX, Controls
 from workers.system.exposition import CONTENT_TYPE, exposition
 
 log = logging.getLogger(__name__)
@@ -36,10 +36,15 @@ CONTROLS_PATH: Final = "/engine/"
 OTHER_CONTROLS: Final = {"/clear_kv_blocks": "flush_cache"}
 """These paths are controls of another name."""
 
-CONTROL_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The body of a control has at most this many bytes: names and paths, or the handles of a large
-model's tensors, of some hundred bytes each.
+CONTROL_BYTES_MAX: Final = 64 * 1024
+"""The body of a control has at most this many bytes: some names and paths."""
+
+WEIGHTS_BYTES_MAX: Final = 8 * 1024 * 1024
+"""One that brings weights has at most this many: names, shapes or handles of a large model's
+tensors, of some hundred bytes each.
 """
+
+_WEIGHTS: Final = "update_weights_from_"
 
 CONTROLS_ASKED_MAX: Final = 16
 """At most this many controls are asked at once.
@@ -137,13 +142,14 @@ class SystemPages:
                 raise UnsupportedMediaType(
                     "The body must be JSON, and content-type: application/json say so."
                 )
-            body = await _body(receive)
+            path: str = scope["path"]
+            name = OTHER_CONTROLS.get(path) or path.removeprefix(CONTROLS_PATH)
+            brings = name.removeprefix(NEWER_PREFIX).startswith(_WEIGHTS)
+            body = await _body(receive, WEIGHTS_BYTES_MAX if brings else CONTROL_BYTES_MAX)
             if self._controls_asked >= CONTROLS_ASKED_MAX:
                 raise Overloaded(f"{self._controls_asked} others ask something of this worker.")
             self._controls_asked += 1
             try:
-                path: str = scope["path"]
-                name = OTHER_CONTROLS.get(path) or path.removeprefix(CONTROLS_PATH)
                 answer = await self._controls.ask(name, body)
             finally:
                 self._controls_asked -= 1
@@ -198,15 +204,15 @@ class SystemPages:
         return 200, CONTENT_TYPE, exposition(self._board)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, bytes_max: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone("The client left.")
         body += message.get("body", b"")
-        if len(body) > CONTROL_BYTES_MAX:
-            raise BodyTooLarge(f"The body may have at most {CONTROL_BYTES_MAX} bytes.")
+        if len(body) > bytes_max:
+            raise BodyTooLarge(f"The body may have at most {bytes_max} bytes.")
         if not message.get("more_body"):
             return bytes(body)
 
