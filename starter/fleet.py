@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,14 +87,22 @@ class Fleet:
         return self.addresses.get(path)
 
     def wait_until(
-        self, condition: Callable[[], bool], what: str, *, wait_s_max: float = READY_S_MAX
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        *,
+        wait_s_max: float = READY_S_MAX,
+        may_end: Collection[int] = (),
     ) -> None:
         """Wait for a condition; processes may have been stopped or killed meanwhile.
 
+        Args:
+            may_end: further exit codes with which they may end.
         Raises:
             NotReady: time is up, or a process ended otherwise.
         """
-        wait_until(condition, what, self.processes, wait_s_max=wait_s_max, may_end=_MEANT)
+        meant = (*_MEANT, *may_end)
+        wait_until(condition, what, self.processes, wait_s_max=wait_s_max, may_end=meant)
 
     def wait_for_workers(self, count: int, *, wait_s_max: float = READY_S_MAX) -> None:
         """Wait until so many workers take work, no more and no fewer.

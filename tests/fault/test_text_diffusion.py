@@ -24,6 +24,7 @@ from tests.fault.streams import (
 )
 from tests.fleet.test_kv_routing import workers_of
 from tests.kit.fleet import Fleet
+from workers.process.departure import EXIT_ENGINE_DIED
 
 DIFFUSING = ("--dllm-algorithm", "LowConfidence", "--sim-dllm-block", "8", "--sim-dllm-steps", "6")
 
@@ -71,7 +72,11 @@ async def test_an_engine_that_dies_with_a_block_under_way_is_the_end_of_its_work
     def die() -> None:
         to_w0 = {"nvext": {"backend_instance_id": "w0"}}
         with asked(fleet, body(99, seed=ENGINE_DEATH_SEED) | to_w0):
-            fleet.wait_until(lambda: lost_workers(fleet) == 1, "its worker has left")
+            fleet.wait_until(
+                lambda: lost_workers(fleet) == 1,
+                "its worker has left",
+                may_end=[EXIT_ENGINE_DIED],
+            )
 
     assert await tell_all(fleet, die, temperature=0) == undisturbed
 

@@ -142,7 +142,7 @@ def test_events_tell_how_far_it_is(films: Fleet) -> None:
     assert {told["id"] for _, told in events} == {events[0][1]["id"]}
     percents = [told["progress"] for _, told in events]
     assert percents == sorted(percents)
-    assert percents[1:-1] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 99]
+    assert percents[1:-1] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 99, 100]
     name, last = events[-1]
     assert (name, last["status"]) == ("video.completed", "completed")
     assert httpx.get(last["data"][0]["url"]).status_code == 200

@@ -19,14 +19,21 @@ from frontend.status import page
 from frontend.status.board import Board
 from protocol.errors import ClientGone, Overloaded, RouteNotFound
 
-_FOLDER: Final = Path(page.__file__).parent
-
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+
+_FILES: Final = {
+    path.name: (path.read_bytes(), _TYPES[path.suffix])
+    for path in sorted(Path(page.__file__).parent.iterdir())
+    if path.suffix in _TYPES
+}
+"""Maps the page's files by name to what they hold and their media types: read with this module,
+since nothing may wait for a disk on the loop.
+"""
 
 _POLICY: Final = "; ".join(
     (
@@ -75,9 +82,8 @@ def add_status(app: FastAPI, board: Board, drain: Drain[Exchange]) -> None:
         return Response(told, headers=_LIVE, media_type="application/json")
 
     app.router.routes.append(Route("/status/events", _Events(board, drain), methods=["GET"]))
-    for path in sorted(_FOLDER.iterdir()):
-        if path.suffix in _TYPES:
-            _add_file(app, path)
+    for name, (body, media_type) in _FILES.items():
+        _add_file(app, name, body, media_type)
 
 
 class _Events:
@@ -106,15 +112,14 @@ class _Events:
             await send({"type": "http.response.body", "body": b""})
 
 
-def _add_file(app: FastAPI, path: Path) -> None:
-    body = path.read_bytes()
+def _add_file(app: FastAPI, name: str, body: bytes, media_type: str) -> None:
     tag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
     headers = _HEADERS | {"etag": tag}
 
     async def file(request: Request) -> Response:
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        return Response(body, headers=headers, media_type=_TYPES[path.suffix])
+        return Response(body, headers=headers, media_type=media_type)
 
-    route = "/" if path.name == "index.html" else f"/status/{path.name}"
+    route = "/" if name == "index.html" else f"/status/{name}"
     app.add_api_route(route, file, include_in_schema=False)
