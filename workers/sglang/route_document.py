@@ -81,8 +81,9 @@ token is asked for on loopback too. `/live`, `/ready`, `/health` and `/metrics` 
   requests until some are loaded.
 - Of what a CPU cannot do, freed memory and tensors out of another process's memory were tried on
   an H200 (`python -m bench.gpu.engine_routes`,
-  [result](../bench/results/engine_routes_gpu.json)); a group was tried over gloo on CPUs alone, not
-  yet over NCCL.
+  [result](../bench/results/engine_routes_gpu.json)); a group works over gloo on CPUs; over NCCL,
+  on two H200 and with --enable-memory-saver, it failed ("CUDA failure: invalid argument"), and the
+  worker had its weights from before.
 - The simulated engine has those routes that need no tensors; what its checkpoints are is said in
   `workers/sim/operating.py`.
 """
