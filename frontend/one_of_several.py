@@ -9,7 +9,8 @@ import sys
 
 import uvloop
 
-from frontend.processes.messages import Begin, CannotStart, begin_from, framed
+from frontend.processes.messages import Begin, CannotStart, begin_from
+from protocol.process.frames import framed
 from protocol.process.one_line_logs import log_to_stderr
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 

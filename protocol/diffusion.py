@@ -148,6 +148,12 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     seed: Seed | None = None
 
 
+PERCENT_MADE: Final = 100
+"""Is told of a Diffuse when all of it is made and being written: its worker can take the next
+one.
+"""
+
+
 class Progress(Struct, frozen=True, array_like=True, omit_defaults=True):
     """A Progress tells how far a Diffuse is."""
 

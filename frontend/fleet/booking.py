@@ -1,12 +1,9 @@
 """Counts what an unfinished request of this frontend has taken of the rank that it runs on."""
 
-from typing import Final
-
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream
+from protocol.diffusion import PERCENT_MADE
 from protocol.generation import Extras
-
-_MADE_PERCENT: Final = 100
 
 
 class Booking:
@@ -63,7 +60,7 @@ class Booking:
         """Tells whether the rank can take another one, though this one has not ended: what it asked
         for is made, and being written.
         """
-        if told.progress is None or told.progress.percent < _MADE_PERCENT or not self.counts:
+        if told.progress is None or told.progress.percent < PERCENT_MADE or not self.counts:
             return False
         self.release()
         return True

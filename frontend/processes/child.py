@@ -16,10 +16,10 @@ from frontend.processes.messages import (
     Begin,
     ToParent,
     ToProcess,
-    framed,
     heard,
     to_parent,
 )
+from protocol.process.frames import framed
 from protocol.process.parent_death import end_with_parent
 
 ANSWER_S_MAX: Final = 1.0

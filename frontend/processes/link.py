@@ -20,10 +20,10 @@ from frontend.processes.messages import (
     Tell,
     Told,
     ToParent,
-    framed,
     heard,
     to_process,
 )
+from protocol.process.frames import framed
 
 ANSWERS_S_MAX: Final = 2.0
 """Bounds the wait for siblings' answers: twice what the parent gives each of them."""

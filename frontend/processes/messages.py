@@ -1,22 +1,20 @@
-"""Defines what a parent and its frontend processes tell each other, and how it is framed.
+"""Defines what a parent and its frontend processes tell each other.
 
 Both are of one start of one installation, so nothing here is kept for others.
 """
 
 import asyncio
 import socket
-import struct
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from frontend.settings import FrontendSettings
+from protocol.process.frames import LENGTH
 
 FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bounds a message: the metrics of thousands of workers with many ranks are some ten megabytes."""
-
-_HEAD: Final = struct.Struct("!I")
 
 
 class Begin(Struct, frozen=True, tag="begin"):
@@ -100,15 +98,8 @@ ToParent = Serving | CannotStart | Tell | Ask | Scrape | Answer
 
 MessageT = TypeVar("MessageT")
 
-_encode = msgspec.msgpack.Encoder().encode
 to_process = msgspec.msgpack.Decoder(ToProcess)
 to_parent = msgspec.msgpack.Decoder(ToParent)
-
-
-def framed(message: ToProcess | ToParent) -> bytes:
-    """Returns a message as it is written."""
-    packed = _encode(message)
-    return _HEAD.pack(len(packed)) + packed
 
 
 def begin_from(connection: socket.socket) -> Begin:
@@ -118,7 +109,7 @@ def begin_from(connection: socket.socket) -> Begin:
         EOFError: the parent has ended.
         msgspec.MsgspecError: it is another message.
     """
-    (size,) = _HEAD.unpack(_exactly(connection, _HEAD.size))
+    (size,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
     return msgspec.msgpack.decode(_exactly(connection, size), type=Begin)
 
 
@@ -137,7 +128,7 @@ async def heard(
 ) -> MessageT | None:
     """Returns the next message; None where the other side has ended."""
     try:
-        (size,) = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+        (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
         if size > FRAME_BYTES_MAX:
             return None
         return decoder.decode(await reader.readexactly(size))

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from protocol.diffusion import Diffused, Output, Progress
+from protocol.diffusion import PERCENT_MADE, Diffused, Output, Progress
 from protocol.errors import EngineFault, MeshError
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.replies import Failed
 from workers.diffusion.generator import Generator, Made, Step
-from workers.diffusion.orders import PERCENT_MADE, PERCENT_RUNNING_MAX, Order
+from workers.diffusion.orders import PERCENT_RUNNING_MAX, Order
 from workers.diffusion.outputs import Outputs
 from workers.engine import BROKEN
 

@@ -27,9 +27,6 @@ them.
 PERCENT_RUNNING_MAX: Final = 99
 """Is the most that is told of an order before all of it is made."""
 
-PERCENT_MADE: Final = 100
-"""Is told when all of an order is made and is being written: the next one can come."""
-
 
 @dataclass(eq=False)
 class Order:

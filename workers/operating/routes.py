@@ -1,6 +1,7 @@
 """What an operator may ask of a worker's engine, in one table."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 WhenBusy = Literal["wait", "move", "abort", "refuse"]
@@ -37,6 +38,9 @@ class Route:
 _DONE: Final = "`success`, `message`"
 _OK: Final = "`status`"
 
+_loading: Final = partial(Route, state="updating", when_busy="wait", loads=True, empties=True)
+"""Makes a route by which weights are loaded."""
+
 ROUTES: Final = (
     Route(
         name="pause_generation",
@@ -61,7 +65,7 @@ ROUTES: Final = (
         when_busy="wait",
         empties=True,
     ),
-    Route(
+    _loading(
         name="update_weights_from_disk",
         does=(
             "Loads the weights of another checkpoint of the same model, whose tensors are compared "
@@ -69,37 +73,21 @@ ROUTES: Final = (
             "that out)."
         ),
         answer=f"{_DONE}, `num_paused_requests`",
-        state="updating",
-        when_busy="wait",
-        loads=True,
-        empties=True,
     ),
-    Route(
+    _loading(
         name="update_weights_from_tensor",
         does="Loads weights out of SGLang's serialized tensors, base64, one text a TP rank.",
         answer=_DONE,
-        state="updating",
-        when_busy="wait",
-        loads=True,
-        empties=True,
     ),
-    Route(
+    _loading(
         name="update_weights_from_distributed",
         does="Receives weights that rank 0 of a group broadcasts.",
         answer=_DONE,
-        state="updating",
-        when_busy="wait",
-        loads=True,
-        empties=True,
     ),
-    Route(
+    _loading(
         name="update_weights_from_ipc",
         does="Receives weights from a checkpoint-engine of this host.",
         answer=_DONE,
-        state="updating",
-        when_busy="wait",
-        loads=True,
-        empties=True,
     ),
     Route(
         name="init_weights_update_group",

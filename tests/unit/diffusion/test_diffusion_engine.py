@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from protocol.diffusion import Diffuse, Diffused
+from protocol.diffusion import PERCENT_MADE, Diffuse, Diffused
 from protocol.errors import EngineFault, InvalidRequest
 from protocol.generation import Finished
 from protocol.process.start_error import StartError
@@ -16,7 +16,6 @@ from tests.unit.encoding.encoder_bench import on_virtual_time
 from workers.diffusion.making import FINISHING_MAX
 from workers.diffusion.orders import (
     ORDERS_WAITING_MAX,
-    PERCENT_MADE,
     REFERENCE_BYTES_WAITING_MAX,
 )
 from workers.engine import CANARY_PREFIX

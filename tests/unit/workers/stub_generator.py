@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from protocol.errors import InvalidRequest
+from protocol.process.frames import framed
 from workers.sglang.decoding.messages import read
 from workers.sglang.diffusion.mark import Mark
 from workers.sglang.diffusion.messages import (
@@ -31,7 +32,6 @@ from workers.sglang.diffusion.messages import (
     Up,
     encode_step,
 )
-from workers.sglang.grammars.messages import framed
 
 NAP_S = 0.002
 

@@ -13,23 +13,11 @@ from typing import Any
 import pytest
 
 from protocol.process.start_error import StartError
-from workers.health.rank_watch import RankState
-from workers.system.board import LOOP_STALLED_S, Board, WorkerState
+from tests.unit.workers.board_samples import RANK, SERVING
+from workers.system.board import LOOP_STALLED_S, Board
 from workers.system.controls import Controls
 from workers.system.pages import SystemPages
 from workers.system.server import SystemServer
-
-SERVING = WorkerState(phase="serving", frontends_connected=1)
-RANK = RankState(
-    silence_s=1.5,
-    complaint="",
-    unfinished=2,
-    ok=7,
-    timeout=1,
-    failed=0,
-    latency_s_last=0.25,
-    latency_s_sum=2.0,
-)
 
 
 class Clock:

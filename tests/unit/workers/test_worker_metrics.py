@@ -11,24 +11,13 @@ from protocol.embedding import Embedded
 from protocol.generation import Finished, Generate, Sampling
 from protocol.membership import Capacity, RankLoad
 from protocol.replies import Delta, Failed
-from workers.health.rank_watch import RankState
+from tests.unit.workers.board_samples import RANK, SERVING
 from workers.mesh.intake import Intake
 from workers.observe.hit_rate import LATEST_REQUESTS, HitRate
 from workers.observe.served import Served
-from workers.system.board import Board, WorkerState
+from workers.system.board import Board
 from workers.system.exposition import exposition, own_metrics
 
-SERVING = WorkerState(phase="serving", frontends_connected=1)
-RANK = RankState(
-    silence_s=1.5,
-    complaint="",
-    unfinished=2,
-    ok=7,
-    timeout=1,
-    failed=0,
-    latency_s_last=0.25,
-    latency_s_sum=2.0,
-)
 SERVED = Served(
     model='a "model"\\1',
     endpoint="dyn://ns.backend.generate",

@@ -2,13 +2,12 @@
 behind its length.
 """
 
-import struct
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-LENGTH: Final = struct.Struct("<I")
+from protocol.process.frames import LENGTH
 
 _Message = TypeVar("_Message", bound=Struct)
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Final, Self
 
 from msgspec import DecodeError, Struct
 
+from protocol.process.frames import LENGTH, framed
 from protocol.process.own_directory import process_directory
 from workers.process.watch import ProcessWatch, in_words
 from workers.sglang.diffusion.mark import Mark
@@ -31,12 +31,10 @@ from workers.sglang.diffusion.messages import (
     decode_reply,
     decode_step,
 )
-from workers.sglang.grammars.messages import framed
 
 log = logging.getLogger(__name__)
 
 _MODULE: Final = "workers.sglang.diffusion.program"
-_LENGTH: Final = struct.Struct("<I")
 _STEP_BYTES_MAX: Final = 4_096
 """A step is a few numbers and a file's name."""
 _LINE_BYTES_MAX: Final = 16 * 1024
@@ -148,7 +146,7 @@ class GeneratorProcess:
         """Hands on what the process says; returns why it ends, if it says so."""
         with suppress(asyncio.IncompleteReadError, OSError):
             while True:
-                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
                 reply = decode_reply(await reader.readexactly(length))
                 self._take_steps()  # those that were made before
                 self._on_reply(reply)

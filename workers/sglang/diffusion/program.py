@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final
 from msgspec import Struct
 
 from protocol.errors import EngineFault, InvalidRequest
+from protocol.process.frames import framed
 from protocol.process.parent_death import end_with_parent
 from protocol.process.start_error import StartError
 from workers.process.failure_note import FailureNote, one_line
@@ -41,7 +42,6 @@ from workers.sglang.diffusion.messages import (
     Told,
     Up,
 )
-from workers.sglang.grammars.messages import framed
 from workers.sglang.model_files import served_names
 
 

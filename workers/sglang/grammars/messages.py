@@ -2,15 +2,9 @@
 length.
 """
 
-import struct
-from typing import Final
-
-import msgspec
 from msgspec import Struct
 
 from protocol.generation import Grammar
-
-LENGTH: Final = struct.Struct("<I")
 
 
 class Setup(Struct, frozen=True):
@@ -41,9 +35,3 @@ class Verdict(Struct, frozen=True):
     cpu_s: float
     out_of_time: bool = False
     """Says whether the grammar was given too little time to tell."""
-
-
-def framed(message: Struct) -> bytes:
-    """Returns the message as it is written: its length, then its MessagePack."""
-    content = msgspec.msgpack.encode(message)
-    return LENGTH.pack(len(content)) + content

@@ -31,7 +31,8 @@ from xgrammar import (
 )
 
 from protocol.generation import Grammar
-from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
+from protocol.process.frames import LENGTH, framed
+from workers.sglang.grammars.messages import Setup, Trial, Verdict
 from workers.sglang.translation import GRAMMAR_TOO_SLOW
 
 WALL_S_MAX: Final = 20

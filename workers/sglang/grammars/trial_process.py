@@ -10,10 +10,11 @@ import msgspec
 
 from protocol.errors import EngineFault
 from protocol.generation import Grammar
+from protocol.process.frames import LENGTH, framed
 from protocol.process.program import Program
 from workers.sglang.cpu.spares import spare_waits
 from workers.sglang.grammars.forked_trial import TITLE, ForkedTrial
-from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
+from workers.sglang.grammars.messages import Setup, Trial, Verdict
 
 log = logging.getLogger(__name__)
 
