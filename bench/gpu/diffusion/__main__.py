@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,6 +29,11 @@ REQUEST_S_MAX: Final = 300.0
 
 ATTENTION: Final = "torch_sdpa"
 """Needs no kernels beside PyTorch's: bundle.sh leaves FlashAttention's behind."""
+
+WARM_UP_PICTURES: Final = 4
+
+TO_FILE: Final = {"save_output": True, "output_path": str(SCRATCH / "pictures")}
+"""As DiffGenerator gives pictures where nothing is said."""
 
 CLIENTS: Final = (1, 4, 16)
 """So many ask at once through the mesh; alone, there is one caller."""
@@ -85,10 +90,14 @@ class Bare:
         self._stdin.flush()
         return float(self._stdout.readline())
 
-    def pictures(self, orders: Sequence[dict[str, Any]]) -> dict[str, float]:
-        """Returns pictures a second of one caller."""
+    def pictures(self, orders: Sequence[dict[str, Any]], **fields: Any) -> dict[str, float]:
+        """Returns pictures a second of one caller.
+
+        Args:
+            fields: are the same for all pictures.
+        """
         began = time.perf_counter()
-        took = [self.picture(order) for order in orders]
+        took = [self.picture(order | fields) for order in orders]
         return _told(took, time.perf_counter() - began)
 
 
@@ -111,7 +120,8 @@ def orders(round_: int, count: int, side: int, steps: int) -> list[dict[str, Any
 
 
 @contextmanager
-def _bare(model: Path, log: Path) -> Iterator[Bare]:
+def _bare(model: Path, log: Path) -> Generator[Callable[[], Bare]]:
+    """Starts a process; what it yields waits until that is ready."""
     command = [sys.executable, "-m", "bench.gpu.diffusion.bare", str(model)]
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -125,7 +135,7 @@ def _bare(model: Path, log: Path) -> Iterator[Bare]:
             text=True,
         )
         try:
-            yield Bare(process)
+            yield lambda: Bare(process)
         finally:
             process.stdin.close()  # type: ignore[union-attr]
             try:
@@ -167,21 +177,29 @@ def main() -> None:
     model = demo_model_dir("image") if args.demo else make_pipeline(SCRATCH / "model")
     report: dict[str, Any] = {"gpus": gpus_here(), "side": args.side, "steps": args.steps}
     with ExitStack() as stack:
+        starts = stack.enter_context(_bare(model, SCRATCH / "logs" / "bare.log"))
         mesh = _mesh(stack, model, args.start_seconds_max)
-        bare = stack.enter_context(_bare(model, SCRATCH / "logs" / "bare.log"))
+        bare = starts()
         for round_ in range(args.rounds + 1):
-            wanted = orders(round_, args.pictures, args.side, args.steps)
-            measured: dict[str, Any] = {"alone": bare.pictures(wanted)}
+            count = args.pictures if round_ else WARM_UP_PICTURES
+            wanted = orders(round_, count, args.side, args.steps)
+            measured: dict[str, Any] = {
+                "alone": bare.pictures(wanted),
+                "alone, to a file": bare.pictures(wanted, **TO_FILE),
+            }
             for clients in CLIENTS:
                 measured[f"mesh, {clients} clients"] = mesh.pictures(wanted, clients)
             if round_:  # the first one warms up
                 report.setdefault("rounds", []).append(measured)
                 print(json.dumps(measured), flush=True)
-    alone = statistics.median(each["alone"]["pictures_per_s"] for each in report["rounds"])
-    for clients in CLIENTS:
-        name = f"mesh, {clients} clients"
-        through = statistics.median(each[name]["pictures_per_s"] for each in report["rounds"])
-        report.setdefault("share of alone", {})[name] = round(through / alone, 4)
+    speeds = {
+        name: statistics.median(each[name]["pictures_per_s"] for each in report["rounds"])
+        for name in report["rounds"][0]
+    }
+    report["pictures a second"] = speeds
+    report["share of alone"] = {
+        name: round(speed / speeds["alone"], 4) for name, speed in speeds.items()
+    }
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report["share of alone"]), flush=True)
 

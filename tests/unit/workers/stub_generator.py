@@ -55,8 +55,9 @@ def main() -> None:
     while True:
         make = read(said, Make)
         reply = answer(make, mark, steps)
-        if make.order.prompt == "write slowly":  # until the next one is made
-            connection.sendall(framed(Freed(make.number)))
+        if make.order.prompt in ("write slowly", "decode slowly"):  # until the next one is made
+            if make.order.prompt == "write slowly":
+                connection.sendall(framed(Freed(make.number)))
             behind = reply
             continue
         for each in (reply, behind) if behind else (reply,):

@@ -95,13 +95,14 @@ async def test_an_order_is_made_and_told_step_by_step(generated: Generated) -> N
     await generated.generator.ready()
 
 
-async def test_the_next_is_made_while_one_is_written(generated: Generated) -> None:
-    slow = generated.make("write slowly")
+@pytest.mark.parametrize("slow", ["decode", "write"])
+async def test_the_next_comes_behind_the_last_step_of_one(generated: Generated, slow: str) -> None:
+    first = generated.make(f"{slow} slowly")
     await generated.freed.wait()
     (made,) = await generated.make("next", 3)
     assert made.path.parent == generated.into
     assert [generated.steps.get_nowait().step for _ in range(5)] == [1, 2, 1, 2, 3]
-    assert len(await slow) == 1
+    assert len(await first) == 1
 
 
 async def test_who_goes_while_it_is_written_leaves_nothing(generated: Generated) -> None:
@@ -242,6 +243,8 @@ def test_rank_0_decides_behind_which_step_all_leave(tmp_path: Path) -> None:
     assert other.decided(1, 2)
     assert not mark.decide(2, 1)  # the next order
     assert not other.decided(2, 1)
+    mark.leave(3)  # which has come, while the second is being decoded
+    assert not mark.to_leave(2)
 
 
 def test_sockets_have_room_for_their_names(tmp_path: Path) -> None:

@@ -57,6 +57,20 @@ class _Order:
     freed: "asyncio.Future[None]" = field(default_factory=_new_future)
     answer: "asyncio.Future[list[File]]" = field(default_factory=_new_future)
 
+    def free(self) -> None:
+        """Has the next order come; it waits in the process for what is left of this one."""
+        if not self.freed.done():
+            self.freed.set_result(None)
+
+    def is_last(self, stepped: Stepped) -> bool:
+        """Tells whether no step comes behind this one, as far as can be known.
+
+        A picture's decoding, which is left, takes about as long as the next order on its way here;
+        that of a video takes so long that another worker may be free before.
+        """
+        last_output = stepped.index >= self.asked.count - 1
+        return last_output and stepped.done >= stepped.total and self.asked.format != "mp4"
+
 
 class SglangGenerator:
     """A SglangGenerator makes what SGLang's DiffGenerator makes, in a process of its own."""
@@ -158,7 +172,7 @@ class SglangGenerator:
         if not isinstance(reply, Freed | Finished | Refused) or reply.number not in self._orders:
             return
         if isinstance(reply, Freed):
-            self._orders[reply.number].freed.set_result(None)
+            self._orders[reply.number].free()
             return
         order = self._orders.pop(reply.number)
         if order.answer.done():  # by its caller, who has gone
@@ -184,6 +198,8 @@ class SglangGenerator:
                 preview=None if preview is None else _made(preview, order.into),
             )
         )
+        if order.is_last(stepped):
+            order.free()
 
     def _lose(self, reason: str) -> None:
         orders, self._orders = self._orders, {}

@@ -42,7 +42,7 @@ class Mark:
 
     def to_leave(self, number: int) -> bool:
         """Tells whether an order is to be left."""
-        return self._numbers[_LEAVE] >= number
+        return self._numbers[_LEAVE] == number
 
     def decide(self, number: int, step: int) -> bool:
         """Tells whether an order is left behind this step, and all other ranks too: for rank 0."""
