@@ -1,4 +1,6 @@
-"""What clients see of a real generator of pictures when they leave, and when it dies."""
+"""What clients see of a real generator of pictures when they leave, and when it dies; and its speed
+alone and through the mesh.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +9,27 @@ from bench.figures.markdown import machine, number, result, table
 
 
 def sections() -> Iterator[str]:
-    """One section: a row for each fault."""
-    found = result("diffusion")
+    """Two sections: a row for each fault, and one for each way to pictures."""
+    yield _faults(result("diffusion"))
+    yield _speeds(result("diffusion_gpu"))
+
+
+def _speeds(found: dict[str, Any]) -> str:
+    speeds, shares = found["pictures a second"], found["share of alone"]
+    rows = [[name, f"{speed:.2f}", f"{shares[name] * 100:.1f} %"] for name, speed in speeds.items()]
+    return f"""\
+## Pictures by SGLang's generator, alone and through the mesh, on one GPU
+
+`python -m bench.gpu.diffusion`, {found["gpus"][0]}: a pipeline of Flux's kind with 1.2 billion \
+parameters of random weights, PyTorch's attention, {number(found["side"])} x \
+{number(found["side"])} pixels in {found["steps"]} steps; medians of {len(found["rounds"])} rounds \
+in turns, 24 pictures a turn. Alone it gives pixels to one caller and writes nothing; "to a file" \
+is DiffGenerator as it comes. The mesh gives PNG as base64.
+
+{table(["", "pictures a second", "of alone"], rows)}"""
+
+
+def _faults(found: dict[str, Any]) -> str:
     rows = [
         [
             row["fault"],
@@ -20,7 +41,7 @@ def sections() -> Iterator[str]:
         for row in found["rows"]
     ]
     ended = sum(found["still_running"])
-    yield f"""\
+    return f"""\
 ## Faults where pictures are made
 
 `python -m bench.diffusion`: the demo that draws by SGLang's own generator, \

@@ -31,7 +31,7 @@ PROMPTS: Final = tuple(
 
 GPU_ENGINE: Final = (
     "--attention-backend triton --sampling-backend pytorch --page-size 16 --log-level warning "
-    "--max-total-tokens 400000 --mem-fraction-static 0.85 --enable-memory-saver"
+    "--max-total-tokens 400000 --mem-fraction-static 0.85"
 )
 CPU_ENGINE: Final = "--page-size 16 --log-level warning --max-total-tokens 4096 --dtype float32"
 
@@ -158,7 +158,8 @@ def main() -> None:
     port = free_port()
     plan = Plan(
         SCRATCH / "first",
-        f"{CPU_ENGINE if args.cpu else GPU_ENGINE} --system-port {port}",
+        f"{CPU_ENGINE if args.cpu else GPU_ENGINE} --system-port {port}"
+        + " --enable-memory-saver" * ("memory" in asked),
         views={VIEW: ("w1",)},
     )
     with ExitStack() as stack:

@@ -30,6 +30,11 @@ import torch  # noqa: E402
 
 GROUP = "trained"
 
+os.environ.setdefault("NCCL_CUMEM_ENABLE", "0")
+"""As SGLang sets it for its ranks: where members of a group differ in it, NCCL reaches no memory of
+another GPU ("invalid argument").
+"""
+
 
 def build(directory: Path, seed: int, like: Path, layers: int, hidden: int) -> None:
     """Writes a model of random weights, wide enough that its answers differ."""
