@@ -115,7 +115,8 @@ def _turns(medians: dict[str, Any], name: str) -> str:
     if name not in medians:
         return ""
     median = medians[name]
-    return f"{number(median['tokens_per_s'])}; {pair(median['ttft_p50_ms'], median['ttft_p99_ms'])}"
+    ttft = pair(median["ttft_p50_ms"], median["ttft_p99_ms"])
+    return f"{number(median['tokens_per_s'])}; {ttft}; {median['frontend_cpu_s']:.2f} s"
 
 
 def _three_way() -> str:
@@ -142,7 +143,8 @@ def _three_way() -> str:
 ## Beside SGLang's server and Dynamo, on one H100
 
 `python -m bench.gpu.three_way`, the shape of Qwen3-0.6B, everything as it comes, {rounds} rounds \
-in turns. In each cell: tokens/s; TTFT p50 / p99 in ms. Requests without a whole answer: {refused}.
+in turns. In each cell: tokens/s; TTFT p50 / p99 in ms; CPU of the process that speaks HTTP. \
+Requests without a whole answer: {refused}.
 
 {table(["work", *systems.values()], rows)}"""
 

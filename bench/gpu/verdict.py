@@ -13,6 +13,8 @@ THROUGHPUT_SHARE_MIN = 0.99
 TTFT_RATIO_MAX = 1.05
 """Of that of SGLang's own server, or of its gateway where there are several GPUs."""
 REFERENCES = ("sglang", "gateway")
+FRONTEND_CPU_SHARE_MAX = 0.5
+"""Of that of Dynamo's frontend, which does the same work."""
 
 Rounds = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 
@@ -56,6 +58,11 @@ def complaints(name: str, systems: Mapping[str, Mapping[str, Any]]) -> list[str]
             mine, theirs = own[key], systems[reference][key]
             if mine is not None and theirs is not None and mine > TTFT_RATIO_MAX * theirs:
                 found.append(f"{key[:-3]} {mine / theirs:.2f} x {reference}'s")
+    dynamo = systems.get("dynamo")
+    if dynamo and own["frontend_cpu_s"] > FRONTEND_CPU_SHARE_MAX * dynamo["frontend_cpu_s"]:
+        found.append(
+            f"{own['frontend_cpu_s'] / dynamo['frontend_cpu_s']:.0%} of dynamo's frontend's CPU"
+        )
     return found
 
 
