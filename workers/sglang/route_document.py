@@ -79,11 +79,11 @@ token is asked for on loopback too. `/live`, `/ready`, `/health` and `/metrics` 
 - Memory is really freed with `--enable-memory-saver` on a GPU alone. Without
   `--enable-weights-cpu-backup` the weights are gone when they are resumed, and the worker takes no
   requests until some are loaded.
-- Who trains and broadcasts weights over NCCL sets `NCCL_CUMEM_ENABLE=0`, as SGLang does for its ranks
-  (1 with `--enable-symm-mem`): where members differ in it, the group fails with "invalid argument".
+- Who broadcasts weights over NCCL sets `NCCL_CUMEM_ENABLE=0`, as SGLang does for its ranks unless
+  they have symmetric memory: where members differ in it, the group fails ("invalid argument").
 - What a CPU cannot do was tried on two H200 (`python -m bench.gpu.engine_routes`,
-  [result](../bench/results/engine_routes_gpu.json)): memory is freed and taken again, tensors come
-  out of another process's memory, and weights over NCCL from the other GPU; the answers are those of
+  [result](../bench/results/engine_routes_gpu.json)): memory is freed and taken again, and weights
+  come out of another process's memory, and over NCCL from the other GPU; the answers are those of
   the new weights, with the memory saver on too.
 - The simulated engine has those routes that need no tensors; what its checkpoints are is said in
   `workers/sim/operating.py`.
