@@ -76,6 +76,14 @@ class EngineRoutes(Protocol):
         """
         ...
 
+    def check(self, route: str, body: Struct) -> None:
+        """Refuses what this engine can never do, before anything is done for it.
+
+        Raises:
+            InvalidRequest: it is such a thing; the message says why.
+        """
+        ...
+
     async def ask(self, route: str, body: Struct) -> dict[str, Any]:
         """Does what a route says, and returns what is answered.
 

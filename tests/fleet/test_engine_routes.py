@@ -17,6 +17,7 @@ from tests.fault.system_pages import SystemPages
 from tests.fleet.test_adapters import post
 from tests.fleet.test_kv_routing import workers_of
 from tests.kit.fleet import Fleet
+from workers.process.departure import EXIT_ENGINE_DIED
 from workers.sim.operating import WEIGHTS_FILE
 
 
@@ -280,6 +281,53 @@ def test_a_failed_update_leaves_the_old_weights_or_a_worker_that_says_so(
     assert text(one.fleet) != old
 
 
+async def test_an_update_that_comes_to_no_end_ends_its_worker_and_no_stream(tmp_path: Path) -> None:
+    """An engine that waits for weights cannot be called back."""
+    two = Operated(tmp_path, 2)
+    path = weights(tmp_path, "slow", seed=0, load_s=120.0)
+    try:
+        expected = await told_in_peace(two.fleet)
+        answers: list[tuple[int, Any]] = []
+
+        def update() -> None:
+            asked = {"model_path": path, "when_busy": "move", "limit_s": 0.4}
+            answers.append(two.ask("update_weights_from_disk", **asked))
+
+        assert await tell_all(two.fleet, update) == expected
+        [(status, error)] = answers
+        assert (status, error["code"]) == (500, "engine_fault")
+        assert (
+            "gave no answer after 0.4 s, and cannot be stopped: the worker ends"
+            in (error["message"])
+        )
+        worker = two.fleet.processes[1]
+        assert worker.popen.wait(30) == EXIT_ENGINE_DIED
+        assert "the engine died: update_weights_from_disk gave no answer" in worker.output()
+        assert [each["worker_id"] for each in workers_of(two.fleet)] == ["w1"]
+    finally:
+        two.fleet.stop()
+
+
+def test_an_update_of_several_calls_that_nobody_goes_on_with_is_taken_back(
+    one: Operated, tmp_path: Path
+) -> None:
+    old = text(one.fleet)
+    _ok(one.ask("begin_weight_update", limit_s=0.3))
+    one.fleet.wait_until(
+        lambda: "came for 0.3 s: the weights before" in one.fleet.processes[1].output(),
+        "it is said",
+    )
+    one.wait_for("")
+    assert text(one.fleet) == old
+    assert one.ask("end_weight_update")[0] == 409
+    _ok(one.ask("begin_weight_update", limit_s=60))
+    one.wait_for("updating")
+    path = weights(tmp_path, "other", seed=9)
+    assert one.ask("update_weights_from_disk", model_path=path)[0] == 409
+    _ok(one.ask("end_weight_update"))
+    one.wait_for("")
+
+
 def test_after_a_flush_nothing_is_cached_and_nothing_predicted(two: Operated) -> None:
     cached(two.fleet)
     two.fleet.wait_until(lambda: cached(two.fleet)[0] >= 192, "the prompt is known to be cached")
@@ -317,7 +365,7 @@ def test_bodies_names_and_aliases(two: Operated, tmp_path: Path) -> None:
     status, error = two.ask("update_weights_from_disk", modelpath="x")
     assert status == 400
     assert (
-        "model_path, weight_version, abort_all_requests, flush_cache, when_busy, wait_s"
+        "model_path, weight_version, abort_all_requests, flush_cache, when_busy, wait_s, limit_s"
         in (error["message"])
     )
     assert two.ask("flush_cache", when_busy="never")[0] == 400

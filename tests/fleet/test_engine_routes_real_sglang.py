@@ -251,7 +251,12 @@ async def test_a_pause_holds_a_stream_that_then_goes_on(operated: Operated, mode
                 # what a retraction has given back may be emptied
                 flushed = await asyncio.to_thread(operated.ask, "flush_cache")
                 assert flushed[0] == (409 if mode == "in_place" else 200)
-                await asyncio.to_thread(operated.done, "continue_generation")
+                told = await asyncio.to_thread(
+                    operated.done, "continue_generation", torch_empty_cache=mode == "retract"
+                )
+                # there is no such cache on a CPU
+                ignored = {"ignored": ["torch_empty_cache"]} if mode == "retract" else {}
+                assert told == {"status": "ok", **ignored}
     assert len(ids) == 400
     assert ids[:TOKENS] == whole
 
@@ -300,6 +305,16 @@ def test_what_replicas_cannot_is_refused_by_sglang(operated: Operated) -> None:
     )
     assert (status, "data-parallel replicas" in error["message"]) == (400, True)
     operated.ready()
+
+
+def test_weights_of_a_checkpoint_engine_need_a_gpu_which_is_said_before_anything_is_done(
+    operated: Operated,
+) -> None:
+    operated.greedy(0)
+    status, error = operated.ask("update_weights_from_ipc", zmq_handles={"GPU-1": "ipc://x"})
+    assert (status, error["code"]) == (400, "invalid_value")
+    assert "needs a GPU" in error["message"]
+    assert operated.greedy(0)[2] == 32  # its cache is as it was
 
 
 def test_the_server_tells_of_itself_without_its_keys(operated: Operated) -> None:

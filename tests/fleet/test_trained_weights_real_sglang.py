@@ -9,6 +9,7 @@ import pytest
 from starter.process import start
 from tests.kit.forks import ONE_THREAD
 from tests.kit.sglang_environment import sglang_environment
+from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
@@ -31,3 +32,8 @@ def test_weights_as_tensors_and_over_a_group(tmp_path: Path) -> None:
     ):
         assert told[part][route]["success"], part
         assert told[part]["are_those"], part
+    assert (told["forsaken"]["state"], told["forsaken"]["state_after"]) == ("updating", "healthy")
+    assert told["forsaken"]["same_again"]
+    stuck = told["stuck"]
+    assert "gave no answer after 5 s" in stuck["init_weights_update_group"]["error"]["message"]
+    assert stuck["exit_code"] == EXIT_ENGINE_DIED

@@ -103,6 +103,7 @@ class WatchedEngine:
         """
         self._checked_at: float | None = None
         self._deliver: Deliver = _nobody
+        self._on_death: OnDeath | None = None
         self._make_canary: MakeCanary | None = None
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
@@ -111,7 +112,7 @@ class WatchedEngine:
         Raises:
             StartError: it cannot start, or the canary does not fit its model.
         """
-        self._deliver = deliver
+        self._deliver, self._on_death = deliver, on_death
         facts = await self._engine.start(self._take, on_death)
         if isinstance(facts, EngineFacts) and self._settings.enabled:
             self._make_canary = canary_maker(self._canaries_of, facts, self._settings.canary)
@@ -159,6 +160,11 @@ class WatchedEngine:
         """Ends the engine now; its ranks are not watched any more."""
         self.ranks = []
         await self._engine.kill()
+
+    def give_up(self, reason: str) -> None:
+        """Takes the engine as dead."""
+        if self._on_death is not None:
+            self._on_death(reason)
 
     def check(self) -> None:
         """Judges silences and sends what canary is due. To be called with every heartbeat."""

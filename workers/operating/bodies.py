@@ -19,7 +19,10 @@ thousand tokens.
 WAIT_S_MAX: Final = 3_600.0
 """Running requests are waited for at most this many seconds: whoever asked holds a connection."""
 
-OWN_FIELDS: Final = ("when_busy", "wait_s")
+LIMIT_S_MAX: Final = 86_400.0
+"""An engine may be at one thing for at most this many seconds: a day is as good as for ever."""
+
+OWN_FIELDS: Final = ("when_busy", "wait_s", "limit_s")
 """These fields of a body are ours, and not the engine's."""
 
 _HIDDEN: Final = frozenset(("rid", "http_worker_ipc", "req_type"))
@@ -28,12 +31,14 @@ _HIDDEN: Final = frozenset(("rid", "http_worker_ipc", "req_type"))
 _OUR_DEFAULTS: Final[Mapping[tuple[str, str], tuple[Any, Any]]] = {
     ("pause_generation", "mode"): (Literal["abort", "retract", "in_place"] | None, None),
     ("update_weight_version", "abort_all_requests"): (bool, False),
+    ("continue_generation", "torch_empty_cache"): (bool | None, None),
 }
 """These fields have other types and defaults than the engine's: no client loses its answer unless
-somebody asks for it.
+somebody asks for it, and what nobody asked for is not said to be ignored.
 """
 
 _Wait = Annotated[float, Meta(ge=0.0, le=WAIT_S_MAX)]
+_Limit = Annotated[float, Meta(gt=0.0, le=LIMIT_S_MAX)]
 
 
 def body_of(route: Route, engines: type[Struct]) -> type[Struct]:
@@ -45,6 +50,8 @@ def body_of(route: Route, engines: type[Struct]) -> type[Struct]:
     ]
     if route.when_busy is not None:
         fields += [("when_busy", WhenBusy | None, None), ("wait_s", _Wait, WAIT_S)]
+    if not route.looks:
+        fields += [("limit_s", _Limit, route.limit_s)]
     return msgspec.defstruct(route.name, fields, kw_only=True, forbid_unknown_fields=True)
 
 

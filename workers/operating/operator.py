@@ -5,7 +5,7 @@ way.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -16,8 +16,10 @@ from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.operated import Operated
 from workers.engine_controls import ChangeFailed, EngineRoutes
 from workers.operating.bodies import body_of, for_engine
-from workers.operating.routes import ALIASES, ROUTE_OF, Route, WhenBusy
-from workers.operating.standing import HOLDING, MEMORY, Standing
+from workers.operating.room import Room
+from workers.operating.routes import ALIASES, LOAD_S_MAX, ROUTE_OF, Route
+from workers.operating.standing import MEMORY, Standing
+from workers.operating.within import GaveNoAnswer, within
 
 log = logging.getLogger(__name__)
 
@@ -31,21 +33,8 @@ ANSWER_S_MAX: Final = 3_600.0
 way then goes on, and the worker takes no requests until it is done.
 """
 
-SETTLE_S: Final = 30.0
-"""A scheduler may have something to do for this many seconds after the last request has ended, as
-the hand-over of a prompt's cache.
-"""
-
 LOOK_S_MAX: Final = 300.0
 """What changes nothing may take this many seconds: a profile of all ranks is written meanwhile."""
-
-_HELD: Final = (
-    "A pause holds requests with their cache: continue_generation first, or pause with the mode "
-    "retract."
-)
-
-_NO_ANSWER_S: Final = 5.0
-"""Requests that are to end now are waited for this many seconds: a step."""
 
 
 class Operator:
@@ -55,6 +44,8 @@ class Operator:
         withdraw: called with True before the engine is to get no more requests, and with False
         when it may again.
         on_change: called whenever `operated` or `unusable` is another.
+        give_up: called with the reason, in words, when the engine is at something that it does not
+        end and nobody can stop: it is dead to the worker.
     """
 
     def __init__(
@@ -63,13 +54,18 @@ class Operator:
         *,
         withdraw: Callable[[bool], None],
         on_change: Callable[[], None],
+        give_up: Callable[[str], None],
     ) -> None:
         self._engine = engine
         self._withdraw = withdraw
         self._on_change = on_change
+        self._give_up = give_up
         self._standing = Standing()
+        self._room = Room(engine, self._standing)
         self._one = asyncio.Lock()
-        self._ended = asyncio.Event()
+        self._session_s = 0.0
+        self._forsaken: asyncio.TimerHandle | None = None
+        """Takes an update of several calls back of which no call comes any more."""
         self._under_way: set[asyncio.Task[Any]] = set()
         """Holds what is done and what waits for it: WAITING_MAX at most."""
 
@@ -95,7 +91,7 @@ class Operator:
 
     def note_idle(self) -> None:
         """Notes that requests have ended."""
-        self._ended.set()
+        self._room.note_idle()
 
     def leave(self) -> None:
         """Has what a pause holds go on elsewhere, since the worker leaves."""
@@ -104,6 +100,7 @@ class Operator:
 
     def close(self) -> None:
         """Waits for nothing any more."""
+        self._await_call(None)
         for task in self._under_way:
             task.cancel()
 
@@ -136,11 +133,17 @@ class Operator:
             if conflict := self._standing.conflict(route, tags=tags, mode=mode):
                 raise Conflict(conflict)
             log.info("%s begins", route.name)
-            async with self._apart(route):
-                if route.when_busy is not None:
-                    await self._make_room(route, body)
-                answer = await self._ask(route, body)
-                self._note(route, body, tags)
+            self._engine.check(route.name, for_engine(body, self._engine.bodies[route.name]))
+            self._await_call(None)
+            try:
+                async with self._apart(route):
+                    if route.when_busy is not None:
+                        await self._room.make(route, body)
+                    answer = await self._ask(route, body)
+                    self._note(route, body, tags)
+            finally:
+                if self._standing.in_session:
+                    self._await_call(self._session_s)
             log.info("%s is done", route.name)
             return answer
 
@@ -159,55 +162,32 @@ class Operator:
     async def _apart(self, route: Route) -> AsyncGenerator[None]:
         """Has the worker take no requests while entered, where the route says so, and afterwards if
         it stands so that it cannot.
+
+        Raises:
+            EngineFault: the engine gave no answer, and is given up.
         """
         self._standing.under_way = route
         self._tell()
         try:
             yield
+        except GaveNoAnswer as error:
+            reason = f"{route.name} gave no answer after {error.limit_s:g} s, and cannot be stopped"
+            self._standing.unusable = reason
+            self._standing.given_up = True
+            self._give_up(reason)
+            raise EngineFault(f"{reason}: the worker ends, to be started anew.") from None
         finally:
             self._standing.under_way = None
             self._tell()
-
-    async def _make_room(self, route: Route, body: Any) -> None:
-        """Has running requests end, unless a pause holds them, and then the cache be empty.
-
-        Raises:
-            Conflict: they do not end.
-        """
-        stays = getattr(body, "mode", None) in HOLDING
-        if not stays and not self._standing.paused:
-            await self._end_requests(_when_busy(route, body), body.wait_s)
-        if route.empties and getattr(body, "flush_cache", True):
-            if not await self._engine.flush(0.0 if self._standing.paused else SETTLE_S):
-                raise Conflict(_HELD if self._standing.paused else "The engine is not idle.")
-            self._standing.flushes += 1
-
-    async def _end_requests(self, when_busy: WhenBusy, wait_s: float) -> None:
-        running = self._engine.running
-        if running and when_busy == "refuse":
-            raise Conflict(f"{running} requests run.")
-        if when_busy != "wait":
-            wait_s = max(wait_s, _NO_ANSWER_S)
-            self._engine.end_all(lost=when_busy == "move")
-        try:
-            async with asyncio.timeout(wait_s):
-                while self._engine.running:
-                    self._ended.clear()
-                    await self._ended.wait()
-        except TimeoutError:
-            raise Conflict(
-                f"{self._engine.running} requests still run after {wait_s:g} s."
-            ) from None
 
     async def _ask(self, route: Route, body: Any) -> Any:
         if route.name == "flush_cache":
             return {"success": True, "message": "The cache is empty."}
         if route.name == "update_weight_version" and body.abort_all_requests:
             self._engine.end_all(lost=False)
+        asked = for_engine(body, self._engine.bodies[route.name])
         try:
-            return await self._engine.ask(
-                route.name, for_engine(body, self._engine.bodies[route.name])
-            )
+            return await within(body.limit_s, self._engine.ask(route.name, asked))
         except ChangeFailed as error:
             reason = str(error)[:MESSAGE_CHARS_MAX]
         if not route.loads:
@@ -224,7 +204,7 @@ class Operator:
         """
         self._standing.in_session = False
         self._standing.flushes += 1
-        if await self._engine.restore():
+        if await within(LOAD_S_MAX, self._engine.restore()):
             return
         self._standing.unusable = (
             f"its weights may be those of two models, since an update failed: {reason}"
@@ -234,7 +214,35 @@ class Operator:
             "worker takes no requests until update_weights_from_disk has succeeded."
         )
 
-    def _note(self, route: Route, body: Struct, tags: frozenset[str]) -> None:
+    def _await_call(self, seconds: float | None) -> None:
+        """Takes the update of several calls back that has begun if no call comes for so long; None
+        for a call that has come.
+        """
+        if self._forsaken is not None:
+            self._forsaken.cancel()
+            self._forsaken = None
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._forsaken = loop.call_later(seconds, self._begin_taking_back)
+
+    def _begin_taking_back(self) -> None:
+        self._forsaken = None
+        task = asyncio.get_running_loop().create_task(self._take_back())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _take_back(self) -> None:
+        """Ends an update of several calls that nobody ended, with the weights from before."""
+        async with self._one:
+            if self._forsaken is not None or not self._standing.in_session:
+                return  # a call came at the same time
+            reason = f"no call of an update that had begun came for {self._session_s:g} s"
+            log.error("%s: the weights before are loaded again", reason)
+            with suppress(EngineFault):  # the worker says so
+                async with self._apart(ROUTE_OF["end_weight_update"]):
+                    await self._go_back(reason)
+
+    def _note(self, route: Route, body: Any, tags: frozenset[str]) -> None:
         """Takes over how the engine stands after what was done."""
         standing = self._standing
         match route.name:
@@ -244,6 +252,7 @@ class Operator:
                 standing.paused = ""
             case "begin_weight_update" | "end_weight_update":
                 standing.in_session = route.name == "begin_weight_update"
+                self._session_s = body.limit_s
             case "release_memory_occupation":
                 standing.released |= tags
             case "resume_memory_occupation":
@@ -277,12 +286,3 @@ class Operator:
     def _tell(self) -> None:
         self._withdraw(self._standing.withdrawn or bool(self.unusable))
         self._on_change()
-
-
-def _when_busy(route: Route, body: Any) -> WhenBusy:
-    if body.when_busy is not None:
-        return body.when_busy
-    if getattr(body, "abort_all_requests", False) or getattr(body, "mode", None) == "abort":
-        return "abort"
-    assert route.when_busy is not None
-    return route.when_busy

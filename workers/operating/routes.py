@@ -10,6 +10,17 @@ first; they go on on other workers; they end as aborted; or what was asked is re
 """
 
 
+ANSWER_S: Final = 600.0
+"""An engine may be at one thing for this many seconds if the body says nothing, as the members of a
+group of NCCL wait for each other at most.
+"""
+
+LOAD_S_MAX: Final = 3_600.0
+"""A checkpoint may take this many seconds to be loaded if the body says nothing: the largest, over
+a slow network.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """A Route is one thing that an operator may ask, POST /engine/NAME.
@@ -21,6 +32,7 @@ class Route:
         looks: it changes nothing, and waits for nothing.
         loads: weights are loaded by it.
         empties: the cache is empty before it and after it, unless the body says otherwise.
+        limit_s: the engine may be at it for this many seconds if the body says nothing.
         does: what it does, for people.
         answer: what is answered, for people.
     """
@@ -33,6 +45,7 @@ class Route:
     looks: bool = False
     loads: bool = False
     empties: bool = False
+    limit_s: float = ANSWER_S
 
 
 _DONE: Final = "`success`, `message`"
@@ -73,6 +86,7 @@ ROUTES: Final = (
             "that out)."
         ),
         answer=f"{_DONE}, `num_paused_requests`",
+        limit_s=LOAD_S_MAX,
     ),
     _loading(
         name="update_weights_from_tensor",

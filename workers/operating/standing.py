@@ -25,6 +25,7 @@ class Standing:
         lacks_weights: the weights' memory is there again, and not what was in it.
         in_session: an update of several calls has begun.
         unusable: why the engine's answers would be wrong, in words; empty if they are right.
+        given_up: the engine does not end what it is at, and the worker ends.
         flushes: times that the cache was emptied.
     """
 
@@ -34,6 +35,7 @@ class Standing:
     lacks_weights: bool = False
     in_session: bool = False
     unusable: str = ""
+    given_up: bool = False
     flushes: int = 0
 
     def told(self, weight_version: str) -> Operated:
@@ -76,6 +78,8 @@ class Standing:
             "update_weights_from_disk": self.in_session
             and "An update of several calls has begun: end_weight_update first.",
         }
+        if self.given_up:
+            return f"The worker ends: {self.unusable}."
         if route.loads and "weights" in self.released:
             return "The memory of the weights is released: resume it first."
         return str(conflicts.get(route.name) or "")

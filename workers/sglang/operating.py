@@ -14,7 +14,7 @@ from workers.engine_controls import ChangeFailed
 from workers.sglang.checkpoints import Shapes, difference, shapes_of
 from workers.sglang.model_files import model_dir_of
 from workers.sglang.requests.submissions import Submissions
-from workers.sglang.route_bodies import STRUCTS, check_profile
+from workers.sglang.route_bodies import STRUCTS, check_ipc, check_profile
 from workers.sglang.server_info import model_info, server_info
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,11 @@ class SglangRoutes:
             self._manager.mm_processor.clear_preprocess_cache()
         return flushed
 
+    def check(self, route: str, body: Struct) -> None:
+        """Refuses what this engine can never do, as EngineRoutes says."""
+        if route == "update_weights_from_ipc":
+            check_ipc(body, on_cpu=self._on_cpu)
+
     async def ask(self, route: str, body: Struct) -> dict[str, Any]:
         """Does what a route says, as EngineRoutes says."""
         try:
@@ -127,10 +132,13 @@ class SglangRoutes:
         return {"status": "ok"}
 
     async def _continue(self, body: Any) -> dict[str, Any]:
-        if self._on_cpu:
-            body.torch_empty_cache = False  # it is CUDA's, and a scheduler ends without one
+        asked, ignored = body.torch_empty_cache, {}
+        if self._on_cpu and asked:
+            ignored = {"ignored": ["torch_empty_cache"]}
+        # it is CUDA's, and a scheduler ends without one
+        body.torch_empty_cache = not self._on_cpu and asked is not False
         await self._manager.continue_generation(body)
-        return {"status": "ok"}
+        return {"status": "ok", **ignored}
 
     async def _update_from_disk(self, body: Any) -> dict[str, Any]:
         if not body.unchecked:

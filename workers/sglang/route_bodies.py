@@ -1,6 +1,7 @@
 """The bodies of an engine's routes are SGLang's own structs."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,32 @@ STRUCTS: Final[Mapping[str, type[Struct]]] = {
     "get_server_info": Nothing,
 }
 """SGLang's struct for each route, by the route's name."""
+
+
+_LOCAL: Final = "ipc://"
+
+
+def check_ipc(body: Any, *, on_cpu: bool) -> None:
+    """Refuses weights of a checkpoint-engine where none can be.
+
+    Raises:
+        InvalidRequest: the message says why.
+    """
+    if on_cpu:
+        raise InvalidRequest(
+            "update_weights_from_ipc needs a GPU: a checkpoint-engine hands weights over in the "
+            "memory of one. On a CPU there are update_weights_from_tensor and _distributed."
+        )
+    if find_spec("checkpoint_engine") is None:
+        raise InvalidRequest(
+            "update_weights_from_ipc needs the package checkpoint-engine beside SGLang: "
+            "pip install checkpoint-engine."
+        )
+    # what comes there is unpickled
+    if any(not handle.startswith(_LOCAL) for handle in body.zmq_handles.values()):
+        raise InvalidRequest(
+            f"The addresses of a checkpoint-engine begin with {_LOCAL}.", param="zmq_handles"
+        )
 
 
 def check_profile(body: Any) -> None:

@@ -45,6 +45,13 @@ update and a flush until their own deadline, for released memory ten seconds.
 One thing is done after the other; up to 8 wait. An answer is awaited for an hour; what takes longer
 goes on, and the worker takes no requests until it is done.
 
+**What never ends**: SGLang cannot be called back from what it is at, as from waiting for tensors
+whose sender is gone. Every route that changes something has `limit_s`, the seconds that the engine
+may take for it (600, and 3600 for `update_weights_from_disk`). After that 500 is answered, and the
+worker ends with exit code 4, so that it is started anew with the checkpoint of its arguments; what
+ran on it goes on elsewhere. An update that `begin_weight_update` began and of which no call comes
+for its `limit_s` is ended, and the weights before it are loaded again.
+
 **Errors** have OpenAI's form: 400 for a body that is wrong (an unknown field names the known ones),
 403 and 401 for who may not ask, 404 for a route that this engine has not, 409 `conflict` for what
 does not go with how the engine is now, 500 where the engine failed, 503 while the worker loads.
@@ -79,6 +86,9 @@ token is asked for on loopback too. `/live`, `/ready`, `/health` and `/metrics` 
 - Memory is really freed with `--enable-memory-saver` on a GPU alone. Without
   `--enable-weights-cpu-backup` the weights are gone when they are resumed, and the worker takes no
   requests until some are loaded.
+- `update_weights_from_ipc` needs a GPU and the package checkpoint-engine, whose addresses begin
+  with `ipc://`; elsewhere it is refused before anything is done. There is no cache of CUDA's on a
+  CPU, so that `torch_empty_cache` is named under `ignored` in the answer of `continue_generation`.
 - Who broadcasts weights over NCCL sets `NCCL_CUMEM_ENABLE=0`, as SGLang does for its ranks unless
   they have symmetric memory: where members differ in it, the group fails ("invalid argument").
 - What a CPU cannot do was tried on two H200 (`python -m bench.gpu.engine_routes`,

@@ -56,6 +56,12 @@ class Update(Struct, kw_only=True):
     flush_cache: bool = True
 
 
+class Session(Struct, kw_only=True):
+    """A Session is the body of begin_weight_update, with SGLang's fields."""
+
+    selector: str = "all"
+
+
 class Version(Struct, kw_only=True):
     """A Version is the body of update_weight_version, with SGLang's fields."""
 
@@ -80,6 +86,8 @@ _STRUCTS: Final[Mapping[str, type[Struct]]] = {
     "continue_generation": Nothing,
     "flush_cache": Nothing,
     "update_weights_from_disk": Update,
+    "begin_weight_update": Session,
+    "end_weight_update": Nothing,
     "update_weight_version": Version,
     "release_memory_occupation": Memory,
     "resume_memory_occupation": Memory,
@@ -152,6 +160,9 @@ class SimRoutes:
         """Empties the caches now, since nothing runs behind the last request."""
         del wait_s
         return self._ranks.flush_cache(self._outlets)
+
+    def check(self, route: str, body: Struct) -> None:
+        """Refuses nothing."""
 
     async def ask(self, route: str, body: Struct) -> dict[str, Any]:
         """Does what a route says, as EngineRoutes says."""

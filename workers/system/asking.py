@@ -27,6 +27,9 @@ class Rests(Protocol):
     def rest(self, rests: bool) -> None:
         """Has nobody be asked for a sign of life from here on; or again."""
 
+    def give_up(self, reason: str) -> None:
+        """Takes the engine as dead."""
+
 
 class Asking:
     """An Asking does what is asked of a worker: its adapters come and go, and its operator has his
@@ -69,7 +72,10 @@ class Asking:
         }
         if facts.routes is not None:
             self._operator = Operator(
-                facts.routes, withdraw=self._withdraw, on_change=self._note_change
+                facts.routes,
+                withdraw=self._withdraw,
+                on_change=self._note_change,
+                give_up=self._engine.give_up,
             )
             asked |= {name: Control(*control) for name, control in self._operator.controls()}
         self._controls.open(asyncio.get_running_loop(), asked)

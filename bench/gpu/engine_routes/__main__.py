@@ -1,5 +1,6 @@
 """`python -m bench.gpu.engine_routes --out FILE`: on one GPU in some three minutes; with a second
-GPU the weights also come over a group. `--cpu` tries the program without a GPU.
+GPU the weights also come over a group, and with checkpoint-engine installed from one. `--cpu` tries
+the program without a GPU.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,11 +21,17 @@ from bench.gpu.fleet import GpuFleet, Plan, start
 from bench.gpu.three_way import gpus_here
 from bench.kit.workloads import LOCAL
 from starter.ports import free_port
+from starter.process import STOP_S_MAX
 from workers.demo_model import demo_model_dir
 
 SCRATCH: Final = LOCAL / "gpu-engine-routes"
-PARTS: Final = ("disk", "memory", "tensor", "group")
-VIEW: Final = "whole"
+PARTS: Final = ("disk", "memory", "tensor", "ipc", "group", "forsaken", "stuck")
+"""The last one ends the worker."""
+
+GIVEN_UP_S: Final = 5.0
+"""What never comes is waited for this many seconds."""
+
+VIEW, WORKER = "whole", "w1"
 TOKENS: Final = 24
 PROMPTS: Final = tuple(
     [[10 + (seed * 37 + at * at) % 900 for at in range(64)] for seed in range(6)]
@@ -141,6 +149,40 @@ def group(run: Run) -> dict[str, Any]:
     return told | {"are_those": run.are("second"), "back": run.load("first")}
 
 
+def ipc(run: Run) -> dict[str, Any]:
+    """Weights from a checkpoint-engine on the same GPU."""
+    told = trainer("ipc", SCRATCH / "second", run.port, "cuda:0")
+    return told | {"are_those": run.are("second"), "back": run.load("first")}
+
+
+def forsaken(run: Run) -> dict[str, Any]:
+    """An update of several calls whose trainer is gone after the first one."""
+    told: dict[str, Any] = {
+        "begin": ask(run.port, "begin_weight_update", limit_s=GIVEN_UP_S),
+        "state": ask_state(run),
+    }
+    return told | {"same_again": run.are("first"), "state_after": ask_state(run)}
+
+
+def stuck(run: Run) -> dict[str, Any]:
+    """A group whose other member never comes: the worker ends."""
+    told = ask(
+        run.port,
+        "init_weights_update_group",
+        master_address="127.0.0.1",
+        master_port=free_port(),
+        rank_offset=1,
+        world_size=2,
+        group_name="nobody",
+        backend="gloo" if run.args.cpu else "nccl",
+        limit_s=GIVEN_UP_S,
+    )
+    return {
+        "init_weights_update_group": told,
+        "exit_code": run.fleet.workers[WORKER].popen.wait(STOP_S_MAX),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the result, JSON")
@@ -149,7 +191,11 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true", help="without a GPU: small, and over gloo")
     args = parser.parse_args()
     gpus = gpus_here()
-    asked = [part for part in args.what.split(",") if part != "group" or args.cpu or len(gpus) > 1]
+    lacking = {
+        "group": not args.cpu and len(gpus) < 2,
+        "ipc": args.cpu or find_spec("checkpoint_engine") is None,
+    }
+    asked = [part for part in args.what.split(",") if not lacking.get(part)]
     if unknown := set(asked) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     shape = ("2", "64") if args.cpu else ("12", "1024")
@@ -160,7 +206,7 @@ def main() -> None:
         SCRATCH / "first",
         f"{CPU_ENGINE if args.cpu else GPU_ENGINE} --system-port {port}"
         + " --enable-memory-saver" * ("memory" in asked),
-        views={VIEW: ("w1",)},
+        views={VIEW: (WORKER,)},
     )
     with ExitStack() as stack:
         began = time.monotonic()
@@ -168,7 +214,15 @@ def main() -> None:
         report: dict[str, Any] = {"gpus": gpus, "start_s": round(time.monotonic() - began, 1)}
         print(json.dumps(report), flush=True)
         run = Run(args, report, fleet, port, {})
-        checks = {"disk": disk, "memory": memory, "tensor": tensor, "group": group}
+        checks = {
+            "disk": disk,
+            "memory": memory,
+            "tensor": tensor,
+            "ipc": ipc,
+            "group": group,
+            "forsaken": forsaken,
+            "stuck": stuck,
+        }
         for part in asked:
             run.do(part, partial(checks[part], run))
     sys.exit(0 if all("failed" not in report[part] for part in asked) else 1)

@@ -2,6 +2,7 @@
 
     python -m bench.gpu.engine_routes.trainer build DIRECTORY SEED LIKE [LAYERS HIDDEN]
     python -m bench.gpu.engine_routes.trainer tensor CHECKPOINT SYSTEM_PORT DEVICE
+    python -m bench.gpu.engine_routes.trainer ipc CHECKPOINT SYSTEM_PORT DEVICE
     python -m bench.gpu.engine_routes.trainer group CHECKPOINT SYSTEM_PORT DEVICE BACKEND
 
 `build` writes a random checkpoint with the tokenizer of the model LIKE; the others print what the
@@ -91,6 +92,25 @@ def by_tensors(checkpoint: Path, port: int, device: str) -> dict[str, Any]:
     }
 
 
+def by_checkpoint_engine(checkpoint: Path, port: int) -> dict[str, Any]:
+    """Has the parameter server of a checkpoint-engine hand them over, on the worker's GPU."""
+    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    os.environ |= {"RANK": "0", "WORLD_SIZE": "1", **master}
+    server: Any = import_module("checkpoint_engine.ps").ParameterServer(auto_pg=True)
+    files = [str(file) for file in sorted(checkpoint.glob("*.safetensors"))]
+    told: dict[str, Any] = {}
+
+    def request(sockets: list[tuple[str, str]]) -> None:
+        route = "update_weights_from_ipc"
+        told[route] = ask(port, route, zmq_handles=dict(sockets), weight_version="ipc")
+
+    server.register_checkpoint("trained", files=files)
+    server.init_process_group()
+    server.gather_metas("trained")
+    server.update("trained", request)
+    return told
+
+
 def by_group(checkpoint: Path, port: int, device: str, backend: str) -> dict[str, Any]:
     """Broadcasts them to the worker's ranks."""
     utils: Any = import_module("sglang.srt.utils")
@@ -144,11 +164,13 @@ def main(what: str, checkpoint: Path, *rest: str) -> None:
         build(checkpoint, int(rest[0]), Path(rest[1]), layers, hidden)
         return
     port, device = int(rest[0]), rest[1]
-    told = (
-        by_tensors(checkpoint, port, device)
-        if what == "tensor"
-        else by_group(checkpoint, port, device, rest[2])
-    )
+    match what:
+        case "tensor":
+            told = by_tensors(checkpoint, port, device)
+        case "ipc":
+            told = by_checkpoint_engine(checkpoint, port)
+        case _:
+            told = by_group(checkpoint, port, device, rest[2])
     print(json.dumps(told), flush=True)
 
 
