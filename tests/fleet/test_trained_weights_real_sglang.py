@@ -1,4 +1,6 @@
-"""Weights come to real SGLang as tensors and over a group, as the program for GPUs has it."""
+"""Weights come to real SGLang as tensors and over a group, as the program for GPUs has it, to two
+ranks of tensor parallelism.
+"""
 
 import json
 import sys
@@ -32,6 +34,9 @@ def test_weights_as_tensors_and_over_a_group(tmp_path: Path) -> None:
     ):
         assert told[part][route]["success"], part
         assert told[part]["are_those"], part
+    refused = told["half"]["update_weights_from_tensor"]["error"]["message"]
+    assert "are as before: TP rank 1: UnpicklingError" in refused
+    assert told["half"]["same_again"]
     assert (told["forsaken"]["state"], told["forsaken"]["state_after"]) == ("updating", "healthy")
     assert told["forsaken"]["same_again"]
     stuck = told["stuck"]

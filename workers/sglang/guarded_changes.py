@@ -4,8 +4,8 @@ Runs in their processes; imports SGLang.
 
 SGLang 0.5.23 lets an exception in a weight update or a profile end the scheduler, and the engine
 with it: bytes that are no tensors, a directory that cannot be written. Where it goes back to the
-weights before, it reads them from where the new ones lie. And a profile that is begun twice loses
-both.
+weights before, it reads them from where the new ones lie. Of the ranks of tensor parallelism the
+first one alone tells how it went. And a profile that is begun twice loses both.
 """
 
 import logging
@@ -14,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from sglang.srt.managers import io_struct
 from sglang.srt.managers.scheduler_components.profiler_manager import SchedulerProfilerManager
 from sglang.srt.managers.scheduler_components.weight_updater import SchedulerWeightUpdaterManager
@@ -32,6 +33,16 @@ GUARDED: Final = {
 }
 """These of SGLang's methods answer with a struct that has `success` and `message`."""
 
+_BARRED: Final = (
+    "update_weights_from_tensor",
+    "update_weights_from_ipc",
+    "begin_weight_update",
+    "end_weight_update",
+)
+"""At the end of these methods of SGLang's the ranks of tensor parallelism wait for each other."""
+
+_collective: Any = torch.distributed
+
 _ACTIVITIES: Final = ("CPU", "GPU", "MEM", "CUDA_PROFILER")
 
 
@@ -39,21 +50,59 @@ def guard_changes() -> None:
     """Puts the changes of SGLang's schedulers in place, in this process."""
     for name, answer in GUARDED.items():
         plain = getattr(SchedulerWeightUpdaterManager, name)
-        setattr(SchedulerWeightUpdaterManager, name, _guarded(plain, answer))
+        waits = _others_awaited if name in _BARRED else None
+        guarded = _agreed(_guarded(plain, answer, waits), answer)
+        setattr(SchedulerWeightUpdaterManager, name, guarded)
     profiler: Any = SchedulerProfilerManager
     profiler._profile = _guarded(_checked(profiler._profile), io_struct.ProfileReqOutput)
 
 
-def _guarded(plain: Callable[..., Any], answer: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(
+    plain: Callable[..., Any],
+    answer: Callable[..., Any],
+    on_failure: Callable[[Any], None] | None = None,
+) -> Callable[..., Any]:
+    """Returns what answers that it failed where `plain` raises, after `on_failure`."""
+
     @wraps(plain)
     def guarded(self: Any, asked: Any) -> Any:
         try:
             return plain(self, asked)
         except Exception as error:
             log.exception("%s failed", plain.__name__)
+            if on_failure is not None:
+                on_failure(self)
             return answer(success=False, message=f"{type(error).__name__}: {error}")
 
     return guarded
+
+
+def _others_awaited(updater: Any) -> None:
+    """Waits where the other ranks of tensor parallelism do, who may not have failed."""
+    _collective.barrier(group=updater.tp_cpu_group)
+
+
+def _agreed(guarded: Callable[..., Any], answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns what fails on every rank of tensor parallelism if it failed on one: weights would be
+    those of two models.
+    """
+
+    @wraps(guarded)
+    def agreed(self: Any, asked: Any) -> Any:
+        told = guarded(self, asked)
+        group = self.tp_cpu_group
+        ranks: list[Any] = [None] * _collective.get_world_size(group)
+        if len(ranks) == 1:
+            return told
+        own = (told.success, told.message)
+        _collective.all_gather_object(ranks, own, group=group)
+        failed = [(rank, message) for rank, (success, message) in enumerate(ranks) if not success]
+        if not told.success or not failed:
+            return told
+        rank, message = failed[0]
+        return answer(success=False, message=f"TP rank {rank}: {message}")
+
+    return agreed
 
 
 def _checked(profile: Callable[..., Any]) -> Callable[..., Any]:

@@ -94,7 +94,8 @@ token is asked for on loopback too. `/live`, `/ready`, `/health` and `/metrics` 
 - What a CPU cannot do was tried on two H200 (`python -m bench.gpu.engine_routes`,
   [result](../bench/results/engine_routes_gpu.json)): memory is freed and taken again, and weights
   come out of another process's memory, and over NCCL from the other GPU; the answers are those of
-  the new weights, with the memory saver on too.
+  the new weights, with the memory saver on too. Two ranks of tensor parallelism were tried on a
+  CPU, with all of it that a CPU can do: what fails on one of them is taken back on both.
 - The simulated engine has those routes that need no tensors; what its checkpoints are is said in
   `workers/sim/operating.py`.
 """

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from bench.gpu.engine_routes.trainer_calls import ask, trainer
+from bench.gpu.engine_routes.trainer_calls import CPU_RANKS, ask, trainer
 from bench.gpu.fleet import GpuFleet, Plan, start
 from bench.gpu.three_way import gpus_here
 from bench.kit.workloads import LOCAL
@@ -25,7 +25,7 @@ from starter.process import STOP_S_MAX
 from workers.demo_model import demo_model_dir
 
 SCRATCH: Final = LOCAL / "gpu-engine-routes"
-PARTS: Final = ("disk", "memory", "tensor", "ipc", "group", "forsaken", "stuck")
+PARTS: Final = ("disk", "memory", "tensor", "half", "ipc", "group", "forsaken", "stuck")
 """The last one ends the worker."""
 
 GIVEN_UP_S: Final = 5.0
@@ -41,7 +41,10 @@ GPU_ENGINE: Final = (
     "--attention-backend triton --sampling-backend pytorch --page-size 16 --log-level warning "
     "--max-total-tokens 400000 --mem-fraction-static 0.85"
 )
-CPU_ENGINE: Final = "--page-size 16 --log-level warning --max-total-tokens 4096 --dtype float32"
+CPU_ENGINE: Final = (
+    "--page-size 16 --log-level warning --max-total-tokens 4096 --dtype float32 "
+    f"--tp-size {CPU_RANKS}"
+)
 
 
 @dataclass
@@ -149,6 +152,12 @@ def group(run: Run) -> dict[str, Any]:
     return told | {"are_those": run.are("second"), "back": run.load("first")}
 
 
+def half(run: Run) -> dict[str, Any]:
+    """Weights that one of two ranks cannot load."""
+    where = "cpu" if run.args.cpu else "cuda:0"
+    return trainer("half", SCRATCH / "second", run.port, where) | {"same_again": run.are("first")}
+
+
 def ipc(run: Run) -> dict[str, Any]:
     """Weights from a checkpoint-engine on the same GPU."""
     told = trainer("ipc", SCRATCH / "second", run.port, "cuda:0")
@@ -193,6 +202,7 @@ def main() -> None:
     gpus = gpus_here()
     lacking = {
         "group": not args.cpu and len(gpus) < 2,
+        "half": not args.cpu,
         "ipc": args.cpu or find_spec("checkpoint_engine") is None,
     }
     asked = [part for part in args.what.split(",") if not lacking.get(part)]
@@ -205,7 +215,7 @@ def main() -> None:
     plan = Plan(
         SCRATCH / "first",
         f"{CPU_ENGINE if args.cpu else GPU_ENGINE} --system-port {port}"
-        + " --enable-memory-saver" * ("memory" in asked),
+        + " --enable-memory-saver" * ("memory" in asked and not args.cpu),
         views={VIEW: (WORKER,)},
     )
     with ExitStack() as stack:
@@ -218,6 +228,7 @@ def main() -> None:
             "disk": disk,
             "memory": memory,
             "tensor": tensor,
+            "half": half,
             "ipc": ipc,
             "group": group,
             "forsaken": forsaken,

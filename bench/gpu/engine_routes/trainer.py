@@ -2,11 +2,13 @@
 
     python -m bench.gpu.engine_routes.trainer build DIRECTORY SEED LIKE [LAYERS HIDDEN]
     python -m bench.gpu.engine_routes.trainer tensor CHECKPOINT SYSTEM_PORT DEVICE
+    python -m bench.gpu.engine_routes.trainer half CHECKPOINT SYSTEM_PORT DEVICE
     python -m bench.gpu.engine_routes.trainer ipc CHECKPOINT SYSTEM_PORT DEVICE
     python -m bench.gpu.engine_routes.trainer group CHECKPOINT SYSTEM_PORT DEVICE BACKEND
 
 `build` writes a random checkpoint with the tokenizer of the model LIKE; the others print what the
-worker answered, by route. A program, since nobody else here imports torch.
+worker answered, by route; `half` gives the last of several ranks nothing that can be loaded. A
+program, since nobody else here imports torch.
 """
 
 import base64
@@ -21,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.engine_routes.trainer_calls import ANSWER_S_MAX, ask
+from bench.gpu.engine_routes.trainer_calls import ANSWER_S_MAX, CPU_RANKS, ask
 from starter.ports import free_port
 from workers.sglang.cpu import activate_if_cpu_host
 
@@ -73,7 +75,12 @@ def weights_of(checkpoint: Path, device: str) -> list[tuple[str, torch.Tensor]]:
     ]
 
 
-def by_tensors(checkpoint: Path, port: int, device: str) -> dict[str, Any]:
+def ranks_on(device: str) -> int:
+    """The ranks of tensor parallelism of a worker: several where they cost nothing."""
+    return CPU_RANKS if device == "cpu" else 1
+
+
+def by_tensors(checkpoint: Path, port: int, device: str, *, broken: bool) -> dict[str, Any]:
     """Hands tensors over: on a GPU by their memory, which both processes reach; else whole."""
     weights = weights_of(checkpoint, device)
     if device == "cpu":
@@ -82,11 +89,14 @@ def by_tensors(checkpoint: Path, port: int, device: str) -> dict[str, Any]:
         utils: Any = import_module("sglang.srt.utils")
         import_module("sglang.srt.utils.patch_torch").monkey_patch_torch_reductions()
         serialized = utils.MultiprocessingSerializer.serialize(weights)
+    texts = [base64.b64encode(serialized).decode()] * ranks_on(device)
+    if broken:
+        texts[-1] = base64.b64encode(b"broken").decode()
     return {
         "update_weights_from_tensor": ask(
             port,
             "update_weights_from_tensor",
-            serialized_named_tensors=[base64.b64encode(serialized).decode()],
+            serialized_named_tensors=texts,
             weight_version="tensors",
         )
     }
@@ -116,6 +126,7 @@ def by_group(checkpoint: Path, port: int, device: str, backend: str) -> dict[str
     utils: Any = import_module("sglang.srt.utils")
     told: dict[str, Any] = {}
     weights, master = weights_of(checkpoint, device), free_port()
+    members = 1 + ranks_on(device)
     if device != "cpu":
         torch.cuda.set_device(device)
     with ThreadPoolExecutor(1) as aside:
@@ -128,14 +139,14 @@ def by_group(checkpoint: Path, port: int, device: str, backend: str) -> dict[str
             master_address="127.0.0.1",
             master_port=master,
             rank_offset=1,
-            world_size=2,
+            world_size=members,
             group_name=GROUP,
             backend=backend,
         )
         group = utils.init_custom_process_group(
             backend=backend,
             init_method=f"tcp://127.0.0.1:{master}",
-            world_size=2,
+            world_size=members,
             rank=0,
             group_name=GROUP,
         )
@@ -165,8 +176,8 @@ def main(what: str, checkpoint: Path, *rest: str) -> None:
         return
     port, device = int(rest[0]), rest[1]
     match what:
-        case "tensor":
-            told = by_tensors(checkpoint, port, device)
+        case "tensor" | "half":
+            told = by_tensors(checkpoint, port, device, broken=what == "half")
         case "ipc":
             told = by_checkpoint_engine(checkpoint, port)
         case _:

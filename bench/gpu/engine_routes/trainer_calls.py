@@ -13,6 +13,9 @@ from starter.process import REPO
 TRAINER: Final = "bench.gpu.engine_routes.trainer"
 ANSWER_S_MAX: Final = 200.0
 
+CPU_RANKS: Final = 2
+"""Ranks of tensor parallelism of a worker on a CPU."""
+
 
 def trainer(what: str, checkpoint: Path, *rest: object) -> dict[str, Any]:
     """Runs the trainer; what the worker answered it.

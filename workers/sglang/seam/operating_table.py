@@ -78,6 +78,21 @@ OPERATING: Final = (
         why="Ours answers what it raises, as of the other methods that load weights.",
         parameters=("self", "recv_req"),
     ),
+    *(
+        Relied(
+            name=_UPDATER + name,
+            used_in=_GUARDED,
+            why="A rank on which it raises waits where the others of its group do, at its end.",
+            parameters=("self", "recv_req"),
+            says=("torch.distributed.barrier(group=self.tp_cpu_group)",),
+        )
+        for name in (
+            "update_weights_from_tensor",
+            "update_weights_from_ipc",
+            "begin_weight_update",
+            "end_weight_update",
+        )
+    ),
     Relied(
         name=_PROFILER + "_profile",
         used_in=_GUARDED,
