@@ -9,7 +9,7 @@ page goes to a slower medium only after the one before it.)
 """
 
 from array import array
-from typing import Final
+from typing import Final, cast
 
 from kv_events.hashing import block_hash, joined, root_hash, token_array
 from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, Event
@@ -29,7 +29,7 @@ from protocol.kv_stream import (
 
 PAGES_MAX: Final = 1 << 21
 """Bounds the pages remembered of one rank: 33 M tokens in pages of 16, more than a rank with a host
-cache holds. Each takes about 300 bytes.
+cache holds. Each takes 160 to 230 bytes.
 """
 
 MEDIUM_OF: Final[dict[str | None, Medium]] = {
@@ -46,16 +46,23 @@ _NO_TOKENS: Final = array("I")
 
 class _Page:
     """A _Page is an engine's page: `chain` is the hash of the last whole block up to and including
-    it, `tail` the tokens behind that block.
+    it, `behind` the number of tokens after that block, which are the first ones of `begun`.
     """
 
-    __slots__ = ("chain", "media", "tail")
+    __slots__ = ("begun", "behind", "chain", "media")
 
-    def __init__(self, chain: int, tail: "array[int]") -> None:
+    def __init__(self, chain: int, begun: "array[int]", behind: int) -> None:
         self.chain = chain
-        self.tail = tail
+        self.begun = begun
+        """Is shared by the pages of a block: pages of one token would copy each block 32 times."""
+        self.behind = behind
         self.media = 0
         """Has bit m set while the page is held in medium m."""
+
+    @property
+    def tail(self) -> "array[int]":
+        """Returns the tokens behind the last whole block."""
+        return self.begun[: self.behind]
 
 
 class BlockTable:
@@ -110,6 +117,42 @@ class BlockTable:
 
     def _store(self, event: BlockStored) -> list[Change]:
         size, medium = event.block_size, _medium(event.medium)
+        self._check(event)
+        before = self._before(event)
+        if before is None:
+            self.orphans += len(event.block_hashes)
+            return []
+        chain, tail = before
+        new: list[int] = []
+        pages, block_size, tokens = self._pages, self._block_size, _plain(event)
+        begun, behind = _NO_TOKENS, len(tail)
+        for index, page_hash in enumerate(event.block_hashes):
+            page = pages.get(page_hash)
+            if page is None:
+                if len(pages) >= PAGES_MAX:
+                    self.orphans += len(event.block_hashes) - index
+                    break
+                if not begun:
+                    at = index * size
+                    begun = tokens[at : at + block_size - behind]
+                    begun = joined(tail, begun) if behind else begun
+                behind += size
+                if behind == block_size:
+                    chain, tail, begun, behind = block_hash(begun, chain), _NO_TOKENS, _NO_TOKENS, 0
+                page = pages[page_hash] = _Page(chain, begun, behind)
+            else:
+                chain, tail, begun, behind = page.chain, page.tail, _NO_TOKENS, page.behind
+            if not page.media >> medium & 1:
+                page.media |= 1 << medium
+                if not behind and self._hold(medium, chain):
+                    new.append(chain)
+        return [Stored(medium, pack_hashes(new))] if new else []
+
+    def _check(self, event: BlockStored) -> None:
+        """Raises ProtocolViolation for an event whose pages have other tokens than it says, or do
+        not divide blocks.
+        """
+        size = event.block_size
         if len(event.token_ids) != size * len(event.block_hashes):
             raise ProtocolViolation(
                 f"{len(event.block_hashes)} pages of {size} tokens came with "
@@ -119,29 +162,6 @@ class BlockTable:
             raise ProtocolViolation(
                 f"the engine's pages of {size} tokens do not divide blocks of {self._block_size}"
             )
-        before = self._before(event)
-        if before is None:
-            self.orphans += len(event.block_hashes)
-            return []
-        chain, tail = before
-        new: list[int] = []
-        tokens = _plain(event)
-        for index, page_hash in enumerate(event.block_hashes):
-            page = self._pages.get(page_hash)
-            if page is None:
-                if len(self._pages) >= PAGES_MAX:
-                    self.orphans += len(event.block_hashes) - index
-                    break
-                tail = joined(tail, tokens[index * size : (index + 1) * size])
-                if len(tail) == self._block_size:
-                    chain, tail = block_hash(tail, chain), _NO_TOKENS
-                page = self._pages[page_hash] = _Page(chain, tail)
-            chain, tail = page.chain, page.tail
-            if not page.media >> medium & 1:
-                page.media |= 1 << medium
-                if not tail and self._hold(medium, chain):
-                    new.append(chain)
-        return [Stored(medium, pack_hashes(new))] if new else []
 
     def _remove(self, event: BlockRemoved) -> list[Change]:
         medium = _medium(event.medium)
@@ -153,7 +173,7 @@ class BlockTable:
             page.media &= ~(1 << medium)
             if not page.media:
                 del self._pages[page_hash]
-            if not page.tail and self._let_go(medium, page.chain):
+            if not page.behind and self._let_go(medium, page.chain):
                 gone.append(page.chain)
         return [Removed(medium, pack_hashes(gone))] if gone else []
 
@@ -193,9 +213,11 @@ def _plain(event: BlockStored) -> "array[int]":
     """Returns the tokens of the pages; under EAGLE each comes with its successor, which is left
     out.
     """
+    ids = event.token_ids
     try:
-        return token_array(
-            token if isinstance(token, int) else token[0] for token in event.token_ids
-        )
+        try:
+            return token_array(cast("list[int]", ids))
+        except TypeError:  # pairs among them
+            return token_array([token if isinstance(token, int) else token[0] for token in ids])
     except OverflowError:
         raise ProtocolViolation("a token id is negative or has more than 64 bits") from None

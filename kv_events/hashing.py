@@ -75,7 +75,7 @@ def token_array(token_ids: Iterable[int]) -> "array[int]":
     Raises:
         OverflowError: one is negative or has more than 64 bits.
     """
-    ids = list(token_ids)
+    ids = token_ids if isinstance(token_ids, list) else list(token_ids)
     try:
         return array("I", ids)
     except OverflowError:
@@ -95,4 +95,4 @@ def block_hash(token_ids: "array[int]", parent: int) -> int:
     """
     narrow = token_ids.typecode == "I" or max(token_ids) < 2**32
     width: Literal["I", "Q"] = "I" if narrow else "Q"
-    return xxh3_64_intdigest(packed.pack(width, token_ids), parent)
+    return xxh3_64_intdigest(packed.as_packed(width, token_ids), parent)

@@ -24,6 +24,15 @@ def pack(typecode: Literal["I", "Q"], numbers: Iterable[int]) -> bytes:
     return packed.tobytes()
 
 
+def as_packed(typecode: Literal["I", "Q"], numbers: "array[int]") -> "bytes | array[int]":
+    """Returns what `pack` does, or an array whose memory holds just that, and which is not to be
+    changed.
+    """
+    if _BIG_ENDIAN or numbers.typecode != typecode:
+        return pack(typecode, numbers)
+    return numbers
+
+
 def unpack(typecode: Literal["I", "Q"], packed: bytes) -> Sequence[int]:
     """Unpacks u32 ("I") or u64 ("Q") into an array, shape [n].
 

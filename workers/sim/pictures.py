@@ -62,7 +62,7 @@ class SimPictures:
     def told(self, tokens: "array[int]") -> list[int]:
         """Returns cached tokens as a real engine would tell them."""
         if not self._told or max(tokens) < _NAMES_FROM:
-            return [*tokens]
+            return tokens.tolist()
         return [self._told.get(token, token) for token in tokens]
 
     def _names(self, digest: int) -> list[int]:

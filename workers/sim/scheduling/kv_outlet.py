@@ -10,7 +10,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import zmq
 
@@ -97,7 +97,7 @@ class KvOutlet:
         """Notes that pages are cached now; joined to what was stored just before if they continue
         it.
         """
-        tokens: list[int | tuple[int, int]] = [*self._pictures.told(array("I", pages))]
+        tokens = cast("list[int | tuple[int, int]]", self._pictures.told(array("I", pages)))
         tail = self._pending[-1] if self._pending else None
         if isinstance(tail, BlockStored) and tail.block_hashes[-1] == parent:
             tail.block_hashes.extend(ids)
