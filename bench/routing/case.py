@@ -18,7 +18,7 @@ DEFAULTS: Final = Weights()
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`rate` None: the workload's own. `weights`: of the kv mode."""
+    """`rate` None: the workload's own. `weights`: of the kv mode. `held`: see FrontendSide."""
 
     workload: str
     ranks: int
@@ -31,6 +31,7 @@ class Case:
     rate: float | None = None
     span_s: float | None = None
     seed: int = 1
+    held: bool = False
 
 
 def simulate(case: Case) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def simulate(case: Case) -> dict[str, Any]:
         seed=case.seed,
         event_delay_s=case.event_delay_s,
         report_s=case.report_s,
+        held=case.held,
     )
     fleet.run(workload.rate if case.rate is None else case.rate, case.seed)
     measured = [asked for asked in fleet.done if workload.warm_s <= asked.arrived_at]

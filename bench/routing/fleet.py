@@ -48,6 +48,7 @@ class Fleet:
 
     Args:
         event_delay_s: from the engine's flush to the frontends' index.
+        held: frontends hold back who shares what another one has yet to compute.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Fleet:
         seed: int,
         event_delay_s: float = EVENT_DELAY_S,
         report_s: float = HEARTBEAT_INTERVAL_S,
+        held: bool = False,
     ) -> None:
         self.clock, self._random = Clock(), Random(seed)
         self._workload, self._mode = workload, mode
@@ -68,7 +70,14 @@ class Fleet:
         self._span_s = workload.span_s[ranks]
         self.frontends = [
             FrontendSide(
-                mode, policy, ranks, workload.kv_tokens, BLOCK_TOKENS, lifetimes, self._random
+                mode,
+                policy,
+                ranks,
+                workload.kv_tokens,
+                BLOCK_TOKENS,
+                lifetimes,
+                self._random,
+                held=held,
             )
             for policy in policies
         ]
@@ -81,6 +90,8 @@ class Fleet:
         self._max_new = int(workload.output_mean * MAX_OUTPUT_RATIO)
         self._perfect = PerfectCache()
         self._open: dict[str, Asked] = {}
+        self._held: dict[str, list[Generate]] = {}
+        """By whose first token they wait for: requests that are placed, and not sent yet."""
         self.done: list[Asked] = []
         self.cut_off = 0
         """Requests unfinished when the drain was given up."""
@@ -134,11 +145,18 @@ class Fleet:
         )
         request_id = f"{frontend}{len(self._open) + len(self.done):031x}"
         self._open[request_id] = asked
-        asked.rank, asked.predicted = self.frontends[frontend].place(
-            request_id, prompt, self.clock.now
-        )
+        side = self.frontends[frontend]
+        asked.rank, asked.predicted = side.place(request_id, prompt, self.clock.now)
         request = Generate(request_id, "m", prompt, Sampling(self._max_new), _FOREVER_MS)
-        self.clock.after(NETWORK_S, self.engines[asked.rank].receive, request)
+        leader = side.leaders.get(request_id)
+        if leader is None:
+            self._send(request)
+        else:
+            self._held.setdefault(leader, []).append(request)
+
+    def _send(self, request: Generate) -> None:
+        rank = self._open[request.request_id].rank
+        self.clock.after(NETWORK_S, self.engines[rank].receive, request)
 
     def _deliver(self, deltas: list[Delta]) -> None:
         self.clock.after(NETWORK_S, self._receive, deltas)
@@ -147,10 +165,14 @@ class Fleet:
         now = self.clock.now
         for delta in deltas:
             asked = self._open[delta.request_id]
-            bookings = self.frontends[asked.frontend].bookings
+            side = self.frontends[asked.frontend]
+            bookings = side.bookings
             if not asked.output_tokens:
                 asked.first_at = now
                 bookings[delta.request_id].note_token()
+                side.begun(delta.request_id)
+                for request in self._held.pop(delta.request_id, ()):
+                    self._send(request)
             asked.output += delta.token_ids
             asked.output_tokens = len(asked.output) // 4
             if delta.end is not None:

@@ -1,12 +1,21 @@
-"""Real SGLang under multi-turn load with shared prefixes: kv routing against round-robin, in turns,
-over the same engines.
+"""Real SGLang under load with shared prefixes, chats of several turns or fan-outs: kv routing
+against round-robin, in turns, over the same engines.
 
-    python -m bench.sglang.kv_routing [--rounds 3] [--name real_kv] [-- further arguments of the
-    workers]
+    python -m bench.sglang.kv_routing [--rounds 3] [--name real_kv] [--load small] [--gpus N]
+    [-- further arguments of the workers]
 
 The workers (two of two ranks) dial two frontends, one of each mode. A round is one mode's: fresh
 prompts, so that it profits from nothing that the other left behind. What is cached is the engines'
 own count (`cached_tokens`). Writes bench/results/NAME.json.
+
+Fan-outs on two GPUs, with the model of bench.gpu.three_way:
+
+    python -c "from pathlib import Path; from bench.gpu.model import make_model_dir;
+    make_model_dir(Path('/tmp/model'))"
+    python -m bench.sglang.kv_routing --load large-fan-outs --gpus 2 --name real_fan_outs_gpu
+    --model-path /tmp/model -- --load-format dummy --attention-backend triton
+    --sampling-backend pytorch --page-size 16 --max-total-tokens 160000
+    --mem-fraction-static 0.6 --context-length 32768
 """
 
 import argparse
@@ -35,6 +44,9 @@ READY_S_MAX = 400.0
 class Load:
     """Chats of `turns` turns, in `groups` that share a beginning; token counts are of prompts
     unless said otherwise.
+
+    `in_runs`: all of a group come one behind the other, a fan-out where they are as many as are
+    together.
     """
 
     groups: int
@@ -44,6 +56,7 @@ class Load:
     turn_tokens: int
     output_tokens: int
     concurrency: int
+    in_runs: bool = False
     vocabulary: range = range(10, 1_900)
 
     @property
@@ -62,7 +75,8 @@ class Load:
         prefixes = [text(self.prefix_tokens) for _ in range(self.groups)]
         chats = [list(prefix) for prefix in prefixes for _ in range(self.chats_per_group)]
         for turn in range(self.turns):
-            rng.shuffle(chats)  # or round-robin would meet each chat on the same rank again
+            if not self.in_runs:  # or round-robin would meet each chat on the same rank again
+                rng.shuffle(chats)
             for chat in chats:
                 # The answer before is stood in for by text of its length: it cannot be known
                 # beforehand.
@@ -103,11 +117,47 @@ LARGE = Load(
 )
 """For a GPU."""
 
+FAN_OUTS = Load(
+    groups=6,
+    prefix_tokens=1_024,
+    chats_per_group=16,
+    turns=1,
+    turn_tokens=32,
+    output_tokens=16,
+    concurrency=16,
+    in_runs=True,
+)
+"""For two CPU cores and the demo model."""
+
+LARGE_FAN_OUTS = Load(
+    groups=10,
+    prefix_tokens=4_096,
+    chats_per_group=40,
+    turns=1,
+    turn_tokens=256,
+    output_tokens=128,
+    concurrency=40,
+    in_runs=True,
+)
+"""For GPUs: as the fan-outs of bench.routing, one as soon as the one before ends."""
+
+LOADS = {
+    "small": SMALL,
+    "large": LARGE,
+    "fan-outs": FAN_OUTS,
+    "large-fan-outs": LARGE_FAN_OUTS,
+}
+
 
 def start(
-    stack: ExitStack, logs: Path, worker: Sequence[str], model: str | None, workers: int
+    stack: ExitStack,
+    logs: Path,
+    worker: Sequence[str],
+    model: str | None,
+    workers: int,
+    gpus: int = 0,
 ) -> dict[str, int]:
-    """The fleet; HTTP port by mode.
+    """The fleet; HTTP port by mode. With `gpus`, workers take them in turn.
 
     Workers start one after the other, since each measures the memory that is free.
     """
@@ -121,7 +171,8 @@ def start(
     path = ("--model-path", model or str(demo_model_dir()))
     for number in range(workers):
         command = worker_command(meshes, *path, "--worker-id", f"w{number}", *worker)
-        processes.append(starting.process(f"real_kv-w{number}", command))
+        device = {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else None
+        processes.append(starting.process(f"real_kv-w{number}", command, device))
 
         def joined(expected: int = number + 1) -> bool:
             return all(each.workers_ready() == expected for each in addresses.values())
@@ -165,10 +216,11 @@ def main() -> None:
     parser.add_argument("--name", default="real_kv")
     parser.add_argument("--model-path")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--large", action="store_true", help="a load for a GPU")
+    parser.add_argument("--load", choices=LOADS, default="small", help="large ones are for GPUs")
+    parser.add_argument("--gpus", type=int, default=0, help="give each worker one of so many")
     parser.add_argument("worker", nargs="*", help="arguments of the workers, behind --")
     options = parser.parse_args()
-    load = LARGE if options.large else SMALL
+    load = LOADS[options.load]
     worker = options.worker or [
         "--dp-size",
         "2",
@@ -181,7 +233,14 @@ def main() -> None:
     bodies = RESULTS / "local" / "real_kv.jsonl"
     rounds: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
     with ExitStack() as stack:
-        ports = start(stack, RESULTS / "local", worker, options.model_path, options.workers)
+        ports = start(
+            stack,
+            RESULTS / "local",
+            worker,
+            options.model_path,
+            options.workers,
+            options.gpus,
+        )
         model = http_json(f"http://127.0.0.1:{ports['kv']}/v1/models")["data"][0]["id"]
         for number in range(options.rounds + 1):
             for mode in sorted(MODES, reverse=bool(number % 2)):
