@@ -44,6 +44,10 @@ class Registry:
         self._new_queue = new_queue
         self._models: dict[str, list[ModelEntry]] = {}
         """Maps a model's name to its generations, oldest first; none is empty."""
+        self._entry_of: dict[Worker, ModelEntry] = {}
+        """Maps a worker to the model that it serves: each heartbeat asks, and of a thousand workers
+        thousands come a second.
+        """
         self._aliases: dict[str, str] = {}
 
     def entry(
@@ -118,10 +122,7 @@ class Registry:
 
     def entry_of(self, worker: Worker) -> ModelEntry | None:
         """Returns the model that a worker serves; None while it is joining."""
-        for entry in self._models.get(worker.hello.card.name, ()):
-            if worker in entry.workers:
-                return entry
-        return None
+        return self._entry_of.get(worker)
 
     def available(self) -> list[ModelEntry]:
         """Returns the models that some worker serves now, each as its least busy generation."""
@@ -207,6 +208,7 @@ class Registry:
             # now
             other.queue.room()
         entry.workers.append(worker)
+        self._entry_of[worker] = entry
         self._name_aliases()
         if worker.phase is Phase.JOINING:
             worker.phase = Phase.READY
@@ -246,7 +248,7 @@ class Registry:
         if self.workers.get(worker.identity) is worker:
             del self.workers[worker.identity]
         self.encoders.remove(worker)
-        entry = self.entry_of(worker)
+        entry = self._entry_of.pop(worker, None)
         if entry is not None:
             entry.workers.remove(worker)
             if not entry.workers:
