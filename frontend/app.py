@@ -33,6 +33,7 @@ from frontend.http.stream_keep_alive import keep_streams_alive
 from frontend.media.hosts import MediaHosts
 from frontend.media.reader import MediaReader
 from frontend.mesh.failed_handshakes import FailedHandshakes
+from frontend.mesh.sockets import mesh_context
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
 from frontend.observe.media_metrics import MediaMetrics
@@ -102,7 +103,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     _tune_process()
     listener = listen(settings.http_host, settings.http_port) if place is None else place.listener
     key = MeshKey.from_file(settings.mesh_key_file)
-    context: zmq.Context[Socket] = zmq.Context()
+    context = mesh_context()
     mesh = sibling_address(settings.mesh_bind, 0 if place is None else place.number)
     router = _mesh_socket(context, mesh, key)
     door = Door(context, router, on_failure=FailedHandshakes(time.monotonic).note)
