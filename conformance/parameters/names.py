@@ -4,7 +4,13 @@ one.
 
 from typing import Any, Final, get_args
 
-from openai.types import completion_create_params, embedding_create_params
+from openai.types import (
+    completion_create_params,
+    embedding_create_params,
+    image_edit_params,
+    image_generate_params,
+    video_create_params,
+)
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
@@ -19,5 +25,8 @@ NAMES: Final = {
     "/v1/completions": _names(completion_create_params.CompletionCreateParams),
     "/v1/embeddings": _names(embedding_create_params.EmbeddingCreateParams),
     "/v1/responses": _names(response_create_params.ResponseCreateParams),
+    "/v1/images/generations": _names(image_generate_params.ImageGenerateParams),
+    "/v1/images/edits": _names(image_edit_params.ImageEditParams),
+    "/v1/videos": _names(video_create_params.VideoCreateParams),
 }
 """Path → names of its request's fields."""

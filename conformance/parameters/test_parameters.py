@@ -11,7 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conformance.parameters import chat, completions, embeddings, responses
+from conformance.parameters import (
+    chat,
+    completions,
+    embeddings,
+    image_edits,
+    images,
+    responses,
+    videos,
+)
 from conformance.parameters.exchange import Case, Endpoint
 from conformance.parameters.names import NAMES
 from conformance.parameters.table import Row, written
@@ -22,7 +30,17 @@ PARTS = {
     "/v1/completions": completions,
     "/v1/embeddings": embeddings,
     "/v1/responses": responses,
+    "/v1/images/generations": images,
+    "/v1/images/edits": image_edits,
+    "/v1/videos": videos,
 }
+MODELS = {
+    "/v1/embeddings": "KVMESH_EMBEDDING_MODEL",
+    "/v1/images/generations": "KVMESH_IMAGE_MODEL",
+    "/v1/images/edits": "KVMESH_IMAGE_MODEL",
+    "/v1/videos": "KVMESH_VIDEO_MODEL",
+}
+"""Path → the variable that names a model for it, where that is not the chat model."""
 CASES = [(path, case) for path, part in PARTS.items() for case in part.CASES]
 
 
@@ -49,9 +67,7 @@ def test_no_parameter_of_the_client_is_forgotten(path: str) -> None:
 def test_none_is_silently_dropped(
     http: httpx.Client, rows: dict[str, list[Row]], path: str, case: Case
 ) -> None:
-    model = os.environ[
-        "KVMESH_EMBEDDING_MODEL" if path == "/v1/embeddings" else "KVMESH_CHAT_MODEL"
-    ]
+    model = os.environ[MODELS.get(path, "KVMESH_CHAT_MODEL")]
     outcome = case.outcome(Endpoint(http, path, {"model": model, **PARTS[path].BASE}))
     rows[path].append(Row(case.name, case.value, outcome))
 

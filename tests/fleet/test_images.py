@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from PIL import Image
 
 from tests.fleet.drawing import DRAWS, MODEL, opened
 from tests.fleet.pictures import data_url, picture
@@ -115,6 +116,19 @@ def test_a_stream_may_tell_links(client: openai.OpenAI) -> None:
 def change(client: openai.OpenAI, **options: Any) -> Any:
     asked = {"model": MODEL, "prompt": "blue", "size": SIZE, "response_format": "b64_json"}
     return client.images.edit(**(asked | {"extra_body": {"seed": 5}} | options))
+
+
+def test_what_a_mask_covers_stays(client: openai.OpenAI) -> None:
+    with Image.new("RGBA", (50, 50)) as mask:
+        mask.paste("black", (0, 0, 25, 50))
+        masked = io.BytesIO()
+        mask.save(masked, "png")
+    brought = picture("red", (50, 50))
+    options = {"image": brought, "mask": masked.getvalue(), "size": "50x50"}
+    (changed,) = (opened(file).convert("RGB") for file in files_of(change(client, **options)))
+    before, halves = opened(brought).convert("RGB"), ((0, 0, 24, 50), (26, 0, 50, 50))
+    same = [changed.crop(half).tobytes() == before.crop(half).tobytes() for half in halves]
+    assert same == [True, False]
 
 
 def test_pictures_are_changed_from_forms(client: openai.OpenAI) -> None:

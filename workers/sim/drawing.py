@@ -21,6 +21,9 @@ _REFERENCE_SHARE: Final = 0.5
 Pixels = NDArray[np.uint8]
 """Has the shape [height, width, 3]."""
 
+Kept = NDArray[np.bool_]
+"""Has the shape [height, width]."""
+
 
 class Drawing:
     """A Drawing is a disc before stripes, in colours of the prompt and the seed.
@@ -28,10 +31,16 @@ class Drawing:
     Args:
         seed: makes it another one.
         reference: pixels of a picture that is changed, of the same size.
+        kept: where it is not.
     """
 
     def __init__(
-        self, prompt: str, seed: int, size: tuple[int, int], reference: Pixels | None = None
+        self,
+        prompt: str,
+        seed: int,
+        size: tuple[int, int],
+        reference: Pixels | None = None,
+        kept: Kept | None = None,
     ) -> None:
         digest = sha256(f"{seed} {prompt}".encode()).digest()
         self._front = np.frombuffer(digest[:3], np.uint8).astype(np.float32)
@@ -41,6 +50,7 @@ class Drawing:
         self._size = size
         self._noise = np.random.default_rng(list(digest))
         self._reference = reference
+        self._kept = kept
 
     def pixels(self, share: float = 1.0, shift: float = 0.0) -> Pixels:
         """Returns what is seen of it.
@@ -61,6 +71,8 @@ class Drawing:
         if share < 1.0:
             noise = self._noise.integers(0, 256, drawn.shape, dtype=np.uint8)
             drawn = share * drawn + (1 - share) * noise
+        if self._reference is not None and self._kept is not None:
+            drawn = np.where(self._kept[..., None], self._reference, drawn)
         return drawn.astype(np.uint8)
 
 
@@ -78,6 +90,24 @@ def reference_pixels(order: Diffuse, size: tuple[int, int]) -> Pixels | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         param = order.reference_params[0] if order.reference_params else None
         raise InvalidRequest("The picture cannot be read.", param=param) from None
+
+
+def kept_pixels(order: Diffuse, size: tuple[int, int]) -> Kept | None:
+    """Returns where the first picture is not to be changed: where the mask that came along is not
+    transparent. None if there is no mask, or one without transparency.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+    """
+    if not order.mask:
+        return None
+    try:
+        with Image.open(io.BytesIO(order.mask)) as mask:
+            if not mask.has_transparency_data:
+                return None
+            return np.asarray(mask.convert("RGBA").getchannel("A").resize(size)) > 0
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise InvalidRequest("The mask cannot be read.", param="mask") from None
 
 
 def write_picture(pixels: Pixels, file: Path | IO[bytes], form: OutputFormat, quality: int) -> None:

@@ -18,8 +18,10 @@ from workers.engine import EngineFacts, OnDeath
 from workers.sim.drawing import (
     SIDE_PIXELS_MAX,
     Drawing,
+    Kept,
     Pixels,
     jpeg,
+    kept_pixels,
     reference_pixels,
     write_picture,
 )
@@ -109,9 +111,13 @@ class SimGenerator:
         if failure is not None:
             raise error_from_code(failure.code, failure.message, failure.param)
         await self._requested_fault(order)
-        reference = await asyncio.to_thread(reference_pixels, order, (order.width, order.height))
+        size = order.width, order.height
+        beginning = (
+            await asyncio.to_thread(reference_pixels, order, size),
+            await asyncio.to_thread(kept_pixels, order, size),
+        )
         writing = [
-            await self._one(order, index, reference, into, on_step) for index in range(order.count)
+            await self._one(order, index, beginning, into, on_step) for index in range(order.count)
         ]
         on_free()
         return await asyncio.gather(*writing)
@@ -153,12 +159,21 @@ class SimGenerator:
         return settled
 
     async def _one(
-        self, order: Diffuse, index: int, reference: Pixels | None, into: Path, on_step: OnStep
+        self,
+        order: Diffuse,
+        index: int,
+        beginning: tuple[Pixels | None, Kept | None],
+        into: Path,
+        on_step: OnStep,
     ) -> "asyncio.Future[Made]":
-        """Makes the output of an index, step by step; returns it to be written."""
+        """Makes the output of an index, step by step; returns it to be written.
+
+        Args:
+            beginning: the picture that is changed, and where it is not.
+        """
         assert order.seed is not None, "settled"
         seed = (order.seed + index) % SEED_END
-        drawing = Drawing(order.prompt, seed, (order.width, order.height), reference)
+        drawing = Drawing(order.prompt, seed, (order.width, order.height), *beginning)
         shown_at = {
             order.steps * (each + 1) // (order.previews + 1): each
             for each in range(order.previews if not self._videos else 0)
