@@ -42,6 +42,7 @@ FIRST: Final = (
         "tests/sglang/test_decode_leg.py",
         "tests/sglang/test_grammar_trials.py",
     ),
+    ("tests/fleet/test_made_of_pictures_real_sglang.py",),
     ("tests/fleet/test_demo_image.py",),
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_trained_weights_real_sglang.py",),

@@ -30,14 +30,12 @@ pytestmark = [
 
 HERE = Path(__file__).parent
 MANY_STEPS = 1_000
-BEGINS_WITH_PICTURES = "Wan2.1-I2V-14B-480P-Diffusers"
-"""By this name SGLang takes its pipeline for that."""
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("diffusion")
-    done = run_with_sglang(HERE / "tiny_diffusion.py", folder, "flux", "wan", "wan-of-pictures")
+    done = run_with_sglang(HERE / "tiny_diffusion.py", folder, "flux", "wan")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -241,20 +239,3 @@ async def test_two_ranks_make_videos_that_play_and_leave_them_together(
         assert first != other.path.read_bytes()
         heard = {at.laddr.ip for rank in ranks() for at in rank.net_connections() if listens(at)}
         assert heard <= {"127.0.0.1"}  # nobody else reaches what SGLang listens on
-
-
-async def test_a_video_begins_with_the_picture_of_its_order(models: Path, maker: Maker) -> None:
-    argv = ("--model-path", models / "wan-of-pictures", "--model-id", BEGINS_WITH_PICTURES)
-    asked: dict[str, Any] = {"format": "mp4", "frames": 5, "fps": 8, "steps": 2}
-    red, blue = ([picture(colour, (64, 64))] for colour in ("red", "blue"))
-    async with started(*argv, videos=True) as wan:
-        made: list[bytes] = []
-        for references in (red, blue, red):
-            (one,) = await maker.make(wan, references=references, **asked)
-            assert (one.frames, one.width, one.height) == (5, 64, 64)
-            made.append(one.path.read_bytes())
-        assert made[0] == made[2] != made[1]
-        for references in ([], red + blue):
-            with pytest.raises(InvalidRequest, match="picture") as refused:
-                await maker.make(wan, references=references, **asked)
-            assert refused.value.param == "input_reference"

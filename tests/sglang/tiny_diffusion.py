@@ -16,6 +16,8 @@ import diffusers  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
+from workers.demo_model import demo_model_dir  # noqa: E402
+
 WIDTH = 32
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?-"
 
@@ -85,6 +87,36 @@ def flux(scratch: Path) -> Any:
     )  # fmt: skip
 
 
+def flux_of_pictures(_scratch: Path) -> Any:
+    """Makes pictures of prompts, and changes others: of the second Flux's smaller kind, whose text
+    encoder is a Qwen3 of which the hidden states of three layers are taken.
+    """
+    demo = demo_model_dir()
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(demo)
+    tokenizer.chat_template = (demo / "chat_template.jinja").read_text()
+    encoder = transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(
+            vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=64, head_dim=8,
+            num_hidden_layers=28, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=1024,
+        )
+    )  # fmt: skip
+    return diffusers.Flux2KleinPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=diffusers.AutoencoderKLFlux2(
+            block_out_channels=(4, 8, 8, 8), layers_per_block=1, latent_channels=8,
+            norm_num_groups=1, sample_size=32,
+        ),
+        text_encoder=encoder, tokenizer=tokenizer,
+        transformer=diffusers.Flux2Transformer2DModel(
+            in_channels=32, num_layers=1, num_single_layers=1, attention_head_dim=16,
+            num_attention_heads=4, joint_attention_dim=3 * WIDTH, axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ),
+        is_distilled=True,
+    )  # fmt: skip
+
+
 def wan_parts(**of_transformer: Any) -> dict[str, Any]:
     """What Wan's pipelines have in common."""
     return {
@@ -127,7 +159,12 @@ def wan_of_pictures(_scratch: Path) -> Any:
     )
 
 
-MAKERS = {"flux": flux, "wan": wan, "wan-of-pictures": wan_of_pictures}
+MAKERS = {
+    "flux": flux,
+    "flux-of-pictures": flux_of_pictures,
+    "wan": wan,
+    "wan-of-pictures": wan_of_pictures,
+}
 
 
 def main(folder: Path, *names: str) -> None:

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from protocol.diffusion import Diffuse, OutputFormat
 from workers.engine import EngineFacts, OnDeath
+
+PICTURE_PARAM: Final = "input_reference"
+"""Is the clients' field for a picture to begin with that all endpoints have: a refusal's `param`
+where a model needs one and none came.
+"""
 
 
 class Made(Struct, frozen=True):
@@ -69,7 +74,8 @@ class Generator(Protocol):
 
         Raises:
             InvalidRequest: the model cannot do what the order asks for; `param` names the field as
-            Diffuse does, or as `order.reference_params` says.
+            Diffuse does, or as `order.reference_params` says; PICTURE_PARAM where a picture is
+            needed.
             EngineFault: it failed, with the cause in one line.
             WorkerLost: its process died while it ran; it is started anew.
         """

@@ -1,10 +1,12 @@
 """Orders are made one after the other; what befalls one befalls no other."""
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from protocol.diffusion import PERCENT_MADE, Diffuse, Diffused
 from protocol.errors import EngineFault, InvalidRequest
@@ -308,6 +310,18 @@ async def test_a_model_that_has_other_sizes_makes_its_own_first(tmp_path: Path) 
         bench.generator.first_raises = list(errors)
         with pytest.raises(StartError, match="no memory"):
             await bench.started()
+
+
+@on_virtual_time
+async def test_a_model_that_needs_a_picture_begins_its_first_thing_with_one(tmp_path: Path) -> None:
+    bench = MediaBench(tmp_path)
+    needs = InvalidRequest("needs a picture", param="input_reference")
+    bench.generator.first_raises = [needs, InvalidRequest("64 at most", param="width")]
+    await bench.started()
+    first = [(order.width, len(order.references)) for order in bench.generator.first_orders]
+    assert first == [(512, 0), (512, 1), (0, 1)]
+    with Image.open(io.BytesIO(bench.generator.first_orders[-1].references[0])) as begins_with:
+        assert begins_with.size == (512, 512)
 
 
 @on_virtual_time

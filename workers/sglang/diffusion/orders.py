@@ -13,6 +13,7 @@ from PIL import Image
 
 from protocol.diffusion import SEED_END, Diffuse
 from protocol.errors import InvalidRequest, UnsupportedParameter
+from workers.diffusion.generator import PICTURE_PARAM
 from workers.process.failure_note import one_line
 
 SEEDS: Final = 2**32
@@ -30,9 +31,6 @@ _FIELDS: Final = {
     "fps": "fps",
 }
 """SGLang's words about a field begin with its name; an order has it under this one."""
-
-_REFERENCES: Final = "input_reference"
-"""Is the field for pictures, with clients, that all endpoints have; it is meant where none came."""
 
 _FRAMES_APART_MAX: Final = 64
 """What models can make is no further apart: they take 4, 8 or, in blocks, some dozens together."""
@@ -157,7 +155,7 @@ def _require_references(order: Diffuse, server_args: Any) -> None:
 
 
 def _param_of(order: Diffuse, index: int) -> str:
-    return order.reference_params[index] if index < len(order.reference_params) else _REFERENCES
+    return order.reference_params[index] if index < len(order.reference_params) else PICTURE_PARAM
 
 
 def _grain(config: Any) -> int:
