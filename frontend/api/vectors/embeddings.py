@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import orjson
 
 from frontend.api.fields.listed import listed
@@ -68,6 +67,8 @@ def _check_dimensions(request: EmbeddingRequest, card: ModelCard) -> None:
 
 def shortened(vector: Vector, dimensions: int) -> Vector:
     """Returns the first `dimensions` numbers of a vector, scaled to length one."""
+    import numpy as np  # noqa: PLC0415 - costs frontends of text nothing
+
     head = vector[:dimensions]
     length = np.linalg.norm(head)
     return (head / length).astype(np.float32) if length else head

@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from frontend.api.fields.nvext import NO_WISHES, wishes
 from frontend.api.fields.sampling import priority_of
@@ -26,7 +24,11 @@ from protocol.tokens import TOKEN_ID_BYTES, count_tokens, pack_tokens
 _TURN_TEXTS: Final = 16
 """So many short texts are tokenized in one turn of the loop; 50 to 400 µs each."""
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Vector: TypeAlias = "NDArray[np.float32]"
 
 
 class Text(Struct, frozen=True):
@@ -140,6 +142,8 @@ async def vectors_of(
     exchange.prepared_at = perf_counter()
     exchange.work = work = launcher.embeddings(entry)
     embedded = await work.run(requests)
+    import numpy as np  # noqa: PLC0415 - costs frontends of text nothing
+
     vectors = [np.frombuffer(one.vector, dtype="<f4") for one in embedded]
     if len({len(vector) for vector in vectors}) > 1 or not all(
         len(vector) and np.isfinite(vector).all() for vector in vectors

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
@@ -148,5 +147,7 @@ async def _scores(
 
 def cosine(one: Vector, other: Vector) -> float:
     """Returns the cosine of the angle between two vectors, -1 to 1; 0 if one has no direction."""
+    import numpy as np  # noqa: PLC0415 - costs frontends of text nothing
+
     lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     return float(np.dot(one, other)) / lengths if lengths else 0.0

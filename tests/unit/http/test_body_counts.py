@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from frontend.http import body_counts
 from frontend.http.body_counts import (
     LARGE_BYTES,
-    VALUES_MAX,
+    MARKS_MAX,
+    UNCOUNTED_BYTES,
     check_counts,
     is_large,
 )
@@ -67,9 +68,13 @@ def test_text_is_no_structure() -> None:
     [
         (b'"' + b"a" * (LARGE_BYTES - 2) + b'"', False),
         (b'"' + b"a" * LARGE_BYTES + b'"', True),
-        (json.dumps(["0123456789"] * VALUES_MAX).encode(), False),
-        (json.dumps(["0123456789"] * (VALUES_MAX + 2)).encode(), True),
-        (json.dumps([0] * 2 * VALUES_MAX).encode(), False),  # small whatever it is made of
+        (json.dumps(["0123456789"] * (MARKS_MAX // 2 - 1)).encode(), False),
+        (json.dumps(["0123456789"] * (MARKS_MAX // 2 + 1)).encode(), True),
+        (json.dumps([0] * MARKS_MAX).encode(), False),  # small whatever it is made of
+        (json.dumps([[{}] * MARKS_MAX, "a" * UNCOUNTED_BYTES]).encode(), True),
+        (json.dumps({"a\\": "b\\"} | {f"{n}\\": "\\" for n in range(MARKS_MAX)}).encode(), True),
+        (json.dumps('"a": [1, {' * MARKS_MAX).encode(), True),
+        (json.dumps('"a": 1, ' * 5 * MARKS_MAX).encode(), False),
     ],
 )
 def test_a_body_is_large_by_its_bytes_or_its_values(body: bytes, *, large: bool) -> None:
