@@ -44,6 +44,7 @@ _OF_OTHERS: Final = """\
 | `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE` | workers | Hugging Face's: where models are kept, and how they are fetched |
 | those that begin with `SGLANG_` or `NCCL_` | workers | SGLang's and NCCL's; some get another default here, as [where prompts are computed apart](disaggregation.md#leaving-cancelling-failing) |
 | `OMP_NUM_THREADS` | workers on CPUs | threads of an engine's computing; worked out from the cores if not given |
+| `FASTOKENS_BPE_THREADS` | frontends | fastokens': threads that share a long text; 1 if not given, which takes the least CPU and memory |
 | `OPENAI_API_KEY` | `kvmesh bench` | the key of the server under load |
 """  # noqa: E501 - rows of a table
 
