@@ -14,6 +14,7 @@ from codecs import utf_8_decode
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from protocol.text.byte_pieces import BytePieces
 from protocol.text.pieces import PieceTable
 from protocol.text.window import WindowDetokenizer
 
@@ -49,27 +50,27 @@ class ByteLevelDetokenizer:
     Unicode's "maximal subparts" rule says.
 
     Args:
-        pieces: of each id, its text if its bytes are whole characters (nearly always), else its
-        bytes, shape [ids].
+        pieces: what the ids are worth.
     """
 
-    __slots__ = ("_held", "_pieces")
+    __slots__ = ("_held", "_pieces", "_texts")
 
-    def __init__(self, pieces: Sequence[str | bytes]) -> None:
+    def __init__(self, pieces: BytePieces) -> None:
         self._pieces = pieces
+        self._texts = pieces.texts
         self._held = b""
 
     def feed(self, token_ids: Sequence[int]) -> str:
         if not self._held:
-            pieces = self._pieces
+            texts = self._texts
             try:
                 if len(token_ids) != 1:
-                    texts: list[str] = [pieces[id_] for id_ in token_ids]  # pyright: ignore[reportAssignmentType]
-                    return "".join(texts)
-                piece = pieces[token_ids[0]]
-                if type(piece) is str:
-                    return piece
-            except (TypeError, IndexError):  # bytes among the pieces; an unknown id
+                    known: list[str] = [texts[id_] for id_ in token_ids]  # pyright: ignore[reportAssignmentType]
+                    return "".join(known)
+                text = texts[token_ids[0]]
+                if type(text) is str:
+                    return text
+            except (TypeError, IndexError):  # bytes, or an id that never came; an unknown id
                 pass
         return self._feed_bytes(token_ids)
 
@@ -79,11 +80,7 @@ class ByteLevelDetokenizer:
         return text
 
     def _feed_bytes(self, token_ids: Sequence[int]) -> str:
-        pieces = self._pieces
-        known = [pieces[id_] for id_ in token_ids if id_ < len(pieces)]
-        read = self._held + b"".join(
-            [piece.encode() if isinstance(piece, str) else piece for piece in known]
-        )
+        read = self._held + b"".join(map(self._pieces.bytes_of, token_ids))
         text, used = utf_8_decode(read, "replace")
         self._held = read[used:]
         return text
@@ -199,7 +196,7 @@ class SentencePieceDetokenizer:
 class Detokenizing:
     """A Detokenizing makes the detokenizers of one model.
 
-    Memory: 8 to 10 MiB for a vocabulary of 151k; a stream is an object of two or four slots.
+    A stream is an object of three or four slots.
 
     Args:
         table: what the ids are worth.
@@ -212,20 +209,20 @@ class Detokenizing:
         self._decode = decode
         self._byte_ids = table.byte_ids
         special_ids = frozenset(table.special_ids)
-        self._pieces = [_text_or_bytes(piece) for piece in table.split()]
-        self._unskipped = [
-            "" if id_ in special_ids else piece for id_, piece in enumerate(self._pieces)
-        ]
+        if table.kind == "byte_level":
+            self._all, self._unskipped = BytePieces(table, ()), BytePieces(table, special_ids)
         if table.kind == "sentencepiece":
-            both = {False: self._pieces, True: self._unskipped}
+            texts = [piece.decode() for piece in table.split()]  # tokens are text here
+            unskipped = ["" if id_ in special_ids else text for id_, text in enumerate(texts)]
+            both = {False: texts, True: unskipped}
             self._tables = {
-                skip: _sentencepiece_tables(pieces, table) for skip, pieces in both.items()
+                skip: _sentencepiece_tables(texts, table) for skip, texts in both.items()
             }
 
     def new(self, *, skip_special_tokens: bool) -> Detokenizer:
         """Returns a detokenizer for one stream."""
         if self._kind == "byte_level":
-            return ByteLevelDetokenizer(self._unskipped if skip_special_tokens else self._pieces)
+            return ByteLevelDetokenizer(self._unskipped if skip_special_tokens else self._all)
         if self._kind == "sentencepiece":
             return SentencePieceDetokenizer(self._tables[skip_special_tokens])
         decode = self._decode
@@ -244,20 +241,14 @@ class Detokenizing:
         """
         if self._kind == "window":
             return self._decode([token_id], False).encode()  # noqa: FBT003 - the library's own argument order
+        if self._kind == "byte_level":
+            return self._all.bytes_of(token_id)
         if token_id in self._byte_ids:
             return bytes([self._byte_ids[token_id]])
-        piece = self._pieces[token_id] if 0 <= token_id < len(self._pieces) else b""
-        return piece.encode() if isinstance(piece, str) else piece
+        texts = self._tables[False].texts
+        return texts[token_id].encode() if 0 <= token_id < len(texts) else b""
 
 
-def _text_or_bytes(piece: bytes) -> str | bytes:
-    try:
-        return piece.decode()
-    except UnicodeDecodeError:
-        return piece
-
-
-def _sentencepiece_tables(pieces: Sequence[str | bytes], table: PieceTable) -> SentencePieceTables:
-    texts = [str(piece) for piece in pieces]  # whole characters all of them: tokens are text here
+def _sentencepiece_tables(texts: Sequence[str], table: PieceTable) -> SentencePieceTables:
     skipped = frozenset(id_ for id_, text in enumerate(texts) if not text)
     return SentencePieceTables(texts, table.byte_ids, skipped, strip_left=table.strip_left)
