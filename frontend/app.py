@@ -51,6 +51,7 @@ from kv_events.subscriber import KvSubscriber
 from protocol.process.large_blocks import return_large_blocks
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
+from protocol.process.single_arena import share_one_arena
 from protocol.process.start_error import StartError
 from protocol.process.tracing import open_spans
 from protocol.siblings import sibling_address
@@ -157,6 +158,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
 
 def _tune_process() -> None:
     return_large_blocks()
+    share_one_arena()
     sys.setswitchinterval(SWITCH_S)
     quieten_http_server()
 
