@@ -1,5 +1,5 @@
 """The frontend's ASGI callable sends hot paths straight to their handlers, and everything else to
-FastAPI.
+the pages.
 """
 
 import asyncio
@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from starlette.types import ASGIApp
+
 from frontend.api.endpoints import Handler, endpoints
 from frontend.api.launching import Launcher
-from frontend.api.pages.app import build_routes
+from frontend.api.pages.late import LatePages
+from frontend.api.pages.probes import probes_of
 from frontend.api.recording import Recording
 from frontend.drain import Drain, refusal
 from frontend.fleet.registry import Registry
@@ -75,15 +78,14 @@ class Application:
             abort_elsewhere=None if siblings is None else siblings.abort,
         )
         self._patterns = PathPatterns(self._endpoints)
-        self._routes = build_routes(
-            registry,
-            metrics,
-            drain,
-            settings,
-            board,
-            endpoints=self._endpoints,
-            siblings=siblings,
-        )
+        probes = probes_of(registry, metrics, drain, settings, siblings)
+
+        def build() -> ASGIApp:
+            from frontend.api.pages.app import build_routes  # noqa: PLC0415 - loads FastAPI
+
+            return build_routes(registry, drain, board, endpoints=self._endpoints, probes=probes)
+
+        self._pages = LatePages(probes, build)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -93,7 +95,7 @@ class Application:
             path = self._patterns.pattern_of(scope["path"])
             endpoint = self._endpoints.get(path)
         if endpoint is None:
-            await self._routes(_as_get(scope), receive, with_request_id(scope, send))
+            await self._pages(_as_get(scope), receive, with_request_id(scope, send))
             return
         handler = endpoint.handler
         if scope["method"] not in endpoint.methods:

@@ -30,6 +30,7 @@ _LIGHT: Final = (
     "workers.app",
     "workers.process.exit",
     "workers.sim.engine",
+    "frontend.api.pages.app",  # for the first page
     "pydantic.v1",  # by FastAPI, for the first route
     "fastokens",  # by the first tokenizer, where there is one
 )
