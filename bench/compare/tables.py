@@ -130,12 +130,21 @@ STANDARD = [
         bodies=900,
         duration_s=4.0,
     ),
+    Row(
+        name="prompt_128k",
+        title="128k-token prompts, fresh text, 2 together",
+        # the model's context has 131,072 tokens, and lengths are right to about 2 %
+        shape=Shape(input_tokens=126_000, output_tokens=1),
+        concurrency=2,
+        bodies=250,
+        duration_s=4.0,
+    ),
     _paced(1, 3),
     _paced(64, 128),
     _paced(256, 512),
 ]
-"""The rows of the project's budget that need no KV routing. 8k and 32k bodies take about 100 MB of
-disk each while a round lasts.
+"""The rows of the project's budget that need no KV routing. Bodies of 8k tokens and more take about
+100 MB of disk each while a round lasts.
 """
 
 QUICK = [
