@@ -53,8 +53,9 @@ def sections() -> Iterator[str]:
 a pace of its own) and load generator share, beside other work (load average \
 {number(found["machine"]["load_1min"])}); {found["concurrency"]} connections; one process and two
 took turns. Where no worker is needed two do what two cores can; with one, all are busy with one
-process already. A chat costs more with two, since each step's tokens, and each KV event, come to
-both in messages of their own. The generator alone does \
+process already. A chat costs more with two, since half as many have something to do in one go; at
+an equal rate a process it costs the [same](#what-a-second-frontend-process-costs-beside-its-chats).
+The generator alone does \
 {alone["requests_per_s"]:,} requests/s at {alone["cpu_us"]} µs
 each. Memory of the frontend, shared pages divided: {number(found["memory_mib"]["1"])} MiB with one
 process, {number(found["memory_mib"]["2"])} with two and their parent.
