@@ -8,6 +8,7 @@ itself.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -119,4 +120,6 @@ def _embedding_model() -> Path:
 
 
 if __name__ == "__main__":
+    # whoever ends this has the stack ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main(sys.argv[1:]))
