@@ -8,7 +8,7 @@ MODEL ?=
 DEMO ?=
 ARGS ?=
 
-.PHONY: setup up test check bench fuzz conformance clean
+.PHONY: setup up test check bench bench-guard fuzz conformance clean
 
 setup: $(VENV)/.ready
 
@@ -38,6 +38,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+# Fails where a chat or a token takes more CPU, beside a bare app, than bench/guard/bounds.json says: make bench-guard ARGS=--set commits to what it is now.
+bench-guard: setup
+	$(BIN)/python -m bench.guard $(ARGS)
 
 bench: setup
 	$(BIN)/python -m bench.compare.run --table standard --name local/standard

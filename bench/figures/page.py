@@ -16,6 +16,7 @@ from bench.figures import (
     pictures_apart,
     processes,
     routing,
+    scale,
 )
 from bench.figures.markdown import wrapped
 
@@ -46,6 +47,7 @@ def page() -> str:
         *made.sections(),
         *pictures_apart.sections(),
         *processes.sections(),
+        *scale.sections(),
         *parts.sections(),
         *noted.sections(),
     ]
