@@ -104,14 +104,8 @@ class Exchange(Sending):
         self._receive = receive
         self._budget = budget
         self._body = IncomingBody(
-            scope["headers"],
-            receive,
-            bytes_max=body_bytes_max,
-            budget=budget,
-            on_give_up=self.cut_off,
+            scope["headers"], receive, bytes_max=body_bytes_max, budget=budget
         )
-        self.hold = self._body.add
-        """Counts bytes that were fetched for the request as if its body had brought them."""
         self.request_id = request_id.new_request_id()
         """Is the name of the request in the mesh, 32 hex digits."""
         self.traceparent: str | None = None
@@ -159,7 +153,7 @@ class Exchange(Sending):
 
     async def read_body(self) -> bytes | bytearray:
         """Returns the whole body, as IncomingBody.read does."""
-        body = await self._body.read()
+        body = await self._body.read(self.cut_off)
         self.is_large = is_large(body)
         if self.trace is not None:
             self.trace.note_read()
@@ -172,11 +166,19 @@ class Exchange(Sending):
 
     async def read_form(self) -> list[FormPart]:
         """Returns the parts of a body that is a form, as IncomingBody.read_form does."""
-        parts = await self._body.read_form()
+        parts = await self._body.read_form(self.cut_off)
         if self.trace is not None:
             self.trace.note_read()
         self.is_large = self._body.size_bytes > LARGE_BYTES
         return parts
+
+    def hold(self, size_bytes: int) -> None:
+        """Counts bytes that were fetched for the request as if its body had brought them.
+
+        Raises:
+            Overloaded: as IncomingBody.add.
+        """
+        self._body.add(size_bytes)
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
         """Returns the result of `work`, which takes time in proportion to the body: called here, or

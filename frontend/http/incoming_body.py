@@ -33,8 +33,6 @@ KB/s, a third of what the slowest mobile networks carry. Every such piece begins
 class IncomingBody:
     """An IncomingBody reads one body, and keeps what it took of the budget until `give_back`.
 
-    Args:
-        on_give_up: called with the error when the body must make room for others.
     Attributes:
         refused: what the headers alone are answered with.
         boundary: what separates the parts of a form, if it is one.
@@ -56,6 +54,10 @@ class IncomingBody:
     """Names Python's codec of the body, if it is not UTF-8."""
     _coding: str | None = None
     """Names what the body is compressed with."""
+    _cut_off: Callable[[MeshError], None] | None = None
+    """Ends the exchange that the body is for. Kept while the body arrives and no longer: each would
+    hold the other, and with it the whole request, until garbage is collected.
+    """
 
     def __init__(
         self,
@@ -64,13 +66,11 @@ class IncomingBody:
         *,
         bytes_max: int,
         budget: BodyBudget,
-        on_give_up: Callable[[MeshError], None],
     ) -> None:
         self._headers = headers
         self._receive = receive
         self._bytes_max = bytes_max
         self._budget = budget
-        self._on_give_up = on_give_up
 
     def note(self, name: bytes, value: bytes) -> None:
         """Takes one of the headers content-length, content-type and content-encoding."""
@@ -89,9 +89,11 @@ class IncomingBody:
             else:
                 self.refused = refusal
 
-    async def read(self) -> bytes | bytearray:
+    async def read(self, cut_off: Callable[[MeshError], None]) -> bytes | bytearray:
         """Returns the whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
 
+        Args:
+            cut_off: called with the error when the body must make room for others while it arrives.
         Raises:
             UnsupportedMediaType: it is said to be something else than JSON, of an unknown charset
             or compression; or a web page sends it and does not say what it is.
@@ -111,7 +113,7 @@ class IncomingBody:
         else:
             # not as bytes, which would be a copy of it
             body = bytearray()
-            await self._arrived(message, body.extend)
+            await self._arrived(message, body.extend, cut_off)
         if body and not self._typed and sent_by_page(self._headers):
             raise UnsupportedMediaType(
                 "A web page must send its body with the content-type application/json."
@@ -124,9 +126,11 @@ class IncomingBody:
             return text
         return body[len(BYTE_ORDER_MARK) :] if body.startswith(BYTE_ORDER_MARK) else body
 
-    async def read_form(self) -> list[FormPart]:
+    async def read_form(self, cut_off: Callable[[MeshError], None]) -> list[FormPart]:
         """Returns the parts of a form, which is taken apart while it arrives.
 
+        Args:
+            cut_off: as for `read`.
         Raises:
             InvalidRequest: it is no whole form, or beyond the bounds of one.
             UnsupportedMediaType: it is compressed; or a web page sends it that a browser asked
@@ -146,7 +150,7 @@ class IncomingBody:
                 "A web page must send a form with an authorization header, or JSON."
             )
         form = FormParser(self.boundary)
-        await self._arrived(await self._receive(), form.add)
+        await self._arrived(await self._receive(), form.add, cut_off)
         return form.parts()
 
     def give_up(self) -> None:
@@ -154,7 +158,8 @@ class IncomingBody:
         self._budget.arriving.discard(self)
         self.broken_off = True
         self.give_back()
-        self._on_give_up(self._no_room())
+        if self._cut_off is not None:
+            self._cut_off(self._no_room())
 
     def add(self, size_bytes: int) -> None:
         """Counts further bytes as held with the body.
@@ -172,9 +177,13 @@ class IncomingBody:
         self.size_bytes = kept
 
     async def _arrived(
-        self, message: MutableMapping[str, Any], take: Callable[[bytes], None]
+        self,
+        message: MutableMapping[str, Any],
+        take: Callable[[bytes], None],
+        cut_off: Callable[[MeshError], None],
     ) -> None:
         """Gives the body that begins with this message to `take`, piece by piece."""
+        self._cut_off = cut_off
         self._budget.arriving.add(self)
         try:
             await self._collected(message, take)
@@ -186,6 +195,7 @@ class IncomingBody:
             ) from None
         finally:
             self._budget.arriving.discard(self)
+            self._cut_off = None
 
     async def _collected(
         self, message: MutableMapping[str, Any], take: Callable[[bytes], None]

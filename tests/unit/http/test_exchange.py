@@ -476,6 +476,19 @@ async def test_an_error_keeps_nothing_of_its_request() -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("body", [[b"{}"], [b"{", b"}"]], ids=["whole", "in parts"])
+async def test_what_has_ended_is_no_garbage_that_must_be_looked_for(body: list[bytes]) -> None:
+    server = Server(body)
+    gc.disable()
+    try:
+        await server.answer(read_and_answer)
+        ended = weakref.ref(server.exchange)
+        del server.exchange
+        assert ended() is None
+    finally:
+        gc.enable()
+
+
 async def test_what_is_done_with_a_large_body_leaves_its_place_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
