@@ -22,9 +22,10 @@ from frontend.api.application import Application
 from frontend.api.launching import Launcher
 from frontend.assembly import Assembly, Surroundings
 from frontend.conforming.validator import Validator
+from frontend.http.connections import Connections
 from frontend.http.cors import with_cors
 from frontend.http.exchange import Exchange
-from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
 from frontend.http.listener import listen
 from frontend.http.rebound_pages import without_rebound_pages
 from frontend.http.request_id import new_request_id
@@ -281,6 +282,7 @@ def _http(
             this_host_only=this_host_only,
         ),
         http=GuardedHttpToolsProtocol,
+        interface="asgi3",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -4,7 +4,8 @@ frontend.
 
 from typing import Any
 
-from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http.connections import Connections
+from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
 
 
 class GuardedAlone(GuardedHttpToolsProtocol):

@@ -5,7 +5,6 @@ the pages.
 import asyncio
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
@@ -19,6 +18,7 @@ from frontend.drain import Drain, refusal
 from frontend.fleet.registry import Registry
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
+from frontend.http.deadlines import Deadlines
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.path_patterns import PathPatterns
@@ -70,6 +70,7 @@ class Application:
         self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
         self._request_timeout_s = settings.request_timeout
+        self._deadlines = Deadlines(settings.request_timeout)
         self._unknown_fields: UnknownFields = settings.unknown_fields
         self._ignored_log = IgnoredLog()
         self._endpoints = endpoints(
@@ -109,6 +110,7 @@ class Application:
             body_bytes_max=self._body_bytes_max,
             budget=self._bodies,
             timeout_s=self._request_timeout_s,
+            deadlines=self._deadlines,
             now_unix_s=time.time(),
             ignored=Ignored(self._unknown_fields),
         )
@@ -118,15 +120,12 @@ class Application:
             begin_trace(exchange, self._spans, path)
         self._drain.enter(exchange)
         try:
-            error = await exchange.answer(partial(self._run, handler))
+            error = await exchange.answer(handler, self._launcher)
         finally:
             self._drain.leave(exchange)
         if exchange.ignored.names:
             self._ignored_log.note(exchange.ignored, path)
         self._recording.end(exchange, path, error)
-
-    async def _run(self, handler: Handler, exchange: Exchange) -> None:
-        await handler(exchange, self._launcher)
 
     def _open_requests(self) -> Iterator[OpenRequest]:
         return self._recording.open(self._drain.open)

@@ -6,11 +6,11 @@ Raw ASGI: FastAPI's request and response objects cost more than the rest of a sh
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,7 @@ from frontend.http.abortable import Abortable
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.body_counts import LARGE_BYTES, is_large
+from frontend.http.deadlines import Deadlines
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.forms import FormPart
 from frontend.http.headers import (
@@ -30,7 +31,7 @@ from frontend.http.headers import (
 )
 from frontend.http.ignored import Ignored
 from frontend.http.incoming_body import IncomingBody
-from frontend.http.leaving import until_client_leaves
+from frontend.http.leaving import leaving_of
 from frontend.http.routing_headers import HEADER_FIELDS
 from frontend.http.sending import Sending
 from frontend.observe.request_trace import RequestTrace
@@ -48,6 +49,7 @@ from protocol.trace_context import TRACEPARENT_CHARS_MAX, joined_tracestate
 log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
+ArgsT = TypeVarTuple("ArgsT")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,6 +63,7 @@ class Exchange(Sending):
 
     Args:
         timeout_s: of the server; a header may shorten it.
+        deadlines: end the exchange when that time is over.
         now_unix_s: when the request came.
         ignored: what of the request is left aside, which the answer's header names.
     Attributes:
@@ -96,6 +99,7 @@ class Exchange(Sending):
         body_bytes_max: int,
         budget: BodyBudget,
         timeout_s: float,
+        deadlines: Deadlines,
         now_unix_s: float,
         ignored: Ignored,
     ) -> None:
@@ -114,8 +118,10 @@ class Exchange(Sending):
         """Maps a field of `nvext` to what a header says of it."""
         self.echoed_id = self.request_id.encode()
         self._cut_off_with: MeshError | None = None
-        self._limit: asyncio.Timeout | None = None
+        self._task: asyncio.Task[Any] | None = None
+        """Runs the handler, while it runs."""
         self.timeout_s = timeout_s
+        self._deadlines = deadlines
         self.came_at, self.came_unix_s = perf_counter(), now_unix_s
         self.is_large = False
         self.endpoint = self.model = ""
@@ -173,11 +179,7 @@ class Exchange(Sending):
         return parts
 
     def hold(self, size_bytes: int) -> None:
-        """Counts bytes that were fetched for the request as if its body had brought them.
-
-        Raises:
-            Overloaded: as IncomingBody.add.
-        """
+        """Counts bytes that were fetched for the request, as IncomingBody.add does."""
         self._body.add(size_bytes)
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
@@ -204,17 +206,23 @@ class Exchange(Sending):
             self._body.give_back(all_but_bytes=len(left) + beside_bytes)
             self.is_large = is_large(left)
 
-    def run_until_client_leaves(self, work: Awaitable[None]) -> Awaitable[None]:
-        """Runs `work` as `until_client_leaves` does; to be called after the body was read."""
-        return until_client_leaves(self._receive, work)
+    def run_until_client_leaves(self, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
+        """Runs `work` as Leaving.until does; to be called after the body was read."""
+        return leaving_of(self.scope).until(work)
 
     def cut_off(self, error: MeshError) -> None:
         """Ends with this error as soon as the loop turns; not at all if the exchange is ending
         anyway.
         """
-        if self._limit is not None and not self._limit.expired():
-            self._cut_off_with = error
-            self._limit.reschedule(0.0)
+        if self._task is not None and self._cut_off_with is None:
+            self._cut_off_with = error  # not at once, since it may be the exchange's own doing
+            asyncio.get_running_loop().call_soon(self._cancel)
+
+    def expire(self) -> None:
+        """Ends with the error that its time is over, as `Limited` has it."""
+        self.cut_off(
+            DeadlineExceeded(f"The request was not finished within {self.timeout_s:g} seconds.")
+        )
 
     def goes_by(self, rid: str) -> bool:
         """Returns whether a client may mean this exchange by `rid`: the id in its answer, its own
@@ -227,19 +235,25 @@ class Exchange(Sending):
         if self.work is None or not self.work.abort():
             self.cut_off(RequestAborted("The request was aborted by /abort_request."))
 
-    async def answer(self, work: Callable[["Exchange"], Awaitable[None]]) -> MeshError | None:
+    async def answer(
+        self, work: Callable[["Exchange", *ArgsT], Awaitable[None]], *args: *ArgsT
+    ) -> MeshError | None:
         """Runs a handler; whatever it raises becomes the one error that the client sees.
 
+        Args:
+            args: what the handler takes beside the exchange.
         Returns:
-            The error, for the metrics; None when the exchange was answered.
+            The error, for the metrics; None when there is none.
         """
+        self._task = task = asyncio.current_task()
+        assert task is not None
+        self._deadlines.begin(self, self.timeout_s)
         try:
-            async with asyncio.timeout(self.timeout_s) as self._limit:
-                await work(self)
-        except TimeoutError:
-            error: MeshError = self._cut_off_with or DeadlineExceeded(
-                f"The request was not finished within {self.timeout_s:g} seconds."
-            )
+            await work(self, *args)
+        except asyncio.CancelledError:
+            if self._cut_off_with is None or task.uncancel():
+                raise
+            error = self._cut_off_with
         except MeshError as raised:
             error = raised
         except Exception:
@@ -248,7 +262,8 @@ class Exchange(Sending):
         else:
             return None
         finally:
-            self._limit = None
+            self._task = None
+            self._deadlines.end(self)
             self._body.give_back()
         # The frames of a traceback hold the error that holds them, and with it the whole request,
         # until garbage is collected.
@@ -274,16 +289,12 @@ class Exchange(Sending):
                 headers=error_headers(error, closing=self._body.broken_off),
             )
 
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
     def _limit_by(self, value: bytes) -> None:
         try:
             self.timeout_s = min(self.timeout_s, timeout_s_of(value))
         except InvalidRequest as error:
             self._body.refused = error
-
-
-def abort(exchanges: Iterable[Exchange], rid: str | None) -> int:
-    """Aborts the exchanges that a client may mean by `rid`, all without one; returns how many."""
-    named = [each for each in exchanges if rid is None or each.goes_by(rid)]
-    for each in named:
-        each.abort()
-    return len(named)

@@ -12,16 +12,17 @@ lingering_close.
 """
 
 import asyncio
-import http
-import json
 import select
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, cast
 
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from frontend.http.connections import Connections
+from frontend.http.cycle import Cycle, fill_in
+from frontend.http.idle_timer import IdleTimer
+from frontend.http.refused import refused
+from frontend.http.slow_reader import SlowReader
 from frontend.http.until_close import until_close
 
 HEADER_BYTES_MAX: Final = 64 * 1024
@@ -54,14 +55,6 @@ LINGER_S_MAX: Final = 1.0
 while bytes are unread makes the kernel send RST, which throws away the answer.
 """
 
-SLOW_READER_S_MAX: Final = 10.0
-"""Bounds how long a client whose buffer is full may take nothing; it is cut off within twice that.
-
-Its handler waits meanwhile, so what we hold for it is 64 KiB here and as much in the kernel
-(frontend/http/listener.py). The kernel asks for more only after 32 KiB have left it, so whoever
-reads faster than 3 KB/s is safe; ten seconds let a phone change its network.
-"""
-
 HANGUP_POLL_S: Final = 0.05
 """Is the time between two looks whether a client that pipelined requests has gone; uvicorn reads
 nothing then, so it would not see it. Behind a body too large for the kernel's buffer not even this
@@ -71,34 +64,20 @@ does: the client's FIN waits until there is room.
 _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
-class Connections(ServerState):
-    """Connections holds what the connections of one server share.
-
-    Attributes:
-        closing: every answer that begins is the last of its connection.
-        on_slow_reader: called when a client is cut off since it does not read.
-        on_empty: called when the last connection is gone.
-        on_connection: called when one begins.
-        on_gone: called when one has ended.
-    """
-
-    def __init__(self, on_slow_reader: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self.closing = False
-        self.on_slow_reader = on_slow_reader
-        self.on_empty: Callable[[], None] = lambda: None
-        self.on_connection: Callable[[], None] = lambda: None
-        self.on_gone: Callable[[], None] | None = None
-
-
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """A GuardedHttpToolsProtocol is an HttpToolsProtocol that answers 400, 408 or 431 with OpenAI's
     error object and closes.
 
     The happy path pays two attribute checks and one addition per read: timers are armed only where
-    headers come in pieces, where requests are pipelined and where the client's buffer is full.
+    headers come in pieces, where requests are pipelined and where the client's buffer is full, and
+    one waits for a connection to be idle, which looks back when it is due instead of beginning anew
+    with each request.
     """
 
+    app: Any
+    parser: Any
+    scope: Any
+    cycle: Any
     server_state: Connections  # pyright: ignore[reportIncompatibleVariableOverride] - Server sees to it
 
     _header_bytes = 0
@@ -106,33 +85,38 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     _refusal: tuple[int, str, str] | None = None
     _linger_bytes_left = 0
     _wait: asyncio.TimerHandle | None = None
-    _running: RequestResponseCycle | None = None
-    _stall: asyncio.TimerHandle | None = None
+    _running: Cycle | None = None
+    _idle: IdleTimer
+    _stall: SlowReader | None = None
     _hangup: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
+        self._idle = IdleTimer(
+            self.timeout_keep_alive, is_busy=self._is_busy, close=transport.close
+        )
         self.server_state.on_connection()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_wait()
-        for timer in (self._stall, self._hangup):
-            if timer is not None:
-                timer.cancel()
+        self._idle.end()
+        if self._hangup is not None:
+            self._hangup.cancel()
+        if self._stall is not None:
+            self._stall.end()
         super().connection_lost(exc)
         # uvicorn tells only the newest request; behind a pipelined one, the one at work would never
         # hear that its client has gone.
         if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
+            self._running.note_client_gone()
         self._running = None
         if self.server_state.on_gone is not None:
             self.server_state.on_gone()
         if not self.connections:
             self.server_state.on_empty()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: Cycle, app: ASGI3Application) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._running = cycle
         if self.server_state.closing:
             cycle.keep_alive = False
@@ -152,26 +136,13 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_reader()
+        self._stall = SlowReader(self.transport, self.server_state.on_slow_reader)
 
     def resume_writing(self) -> None:
         if self._stall is not None:
-            self._stall.cancel()
+            self._stall.end()
             self._stall = None
         super().resume_writing()
-
-    def _watch_reader(self) -> None:
-        self._stall = self.loop.call_later(
-            SLOW_READER_S_MAX, self._judge_reader, self.transport.get_write_buffer_size()
-        )
-
-    def _judge_reader(self, unsent_bytes: int) -> None:
-        if self.transport.get_write_buffer_size() < unsent_bytes:
-            self._watch_reader()
-            return
-        self._stall = None
-        self.server_state.on_slow_reader()
-        self.transport.abort()
 
     def _look_for_hangup(self) -> None:
         self._hangup = None
@@ -230,17 +201,57 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
                 "too_many_pipelined_requests",
             )
         else:
-            super().on_headers_complete()
+            self._begin_cycle()
             if self.pipeline and self._hangup is None:
                 self._hangup = self.loop.call_later(HANGUP_POLL_S, self._look_for_hangup)
             return
         # Stops the parser; uvicorn then calls send_400_response, which finds the refusal.
         raise ValueError(self._refusal[1])
 
+    def _begin_cycle(self) -> None:
+        """Does what uvicorn does when the headers are there, for a server of HTTP alone."""
+        before = self.cycle
+        fill_in(self.scope, self.parser, self.url)
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
     def on_message_complete(self) -> None:
         self._in_body = False
         self._header_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cast("Cycle", cycle), app)
+            return
+        self._idle.note_answered()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Does nothing: what is idle has a timer that needs no word of it."""
+
+    def _is_busy(self) -> bool:
+        return bool(self._header_bytes) or self._in_body or not self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(*(self._refusal or (400, msg, "invalid_http_request")))
@@ -259,26 +270,10 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         between, so only closes.
         """
         self._cancel_wait()
-        self._unset_keepalive_if_required()
         if self._running is not None and not self._running.response_complete:
             self.transport.close()
             return
-        body = json.dumps(
-            {
-                "error": {
-                    "message": message,
-                    "type": "invalid_request_error",
-                    "param": None,
-                    "code": code,
-                }
-            }
-        ).encode()
-        head = (
-            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: "
-            "application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self.transport.write(refused(status, message, code))
         if not self.transport.can_write_eof():  # TLS
             self.transport.close()
             return

@@ -1,38 +1,63 @@
 """Notices the client's leaving while its request is worked on."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
-from frontend.http.asgi import Receive
+from frontend.http.asgi import Scope
 from protocol.errors import ClientGone
 
+LEAVING: Final = "kvmesh.leaving"
+"""Is where a scope has its Leaving."""
 
-async def until_client_leaves(receive: Receive, work: Awaitable[None]) -> None:
-    """Awaits `work`, cancelling it as soon as the client disconnects.
 
-    No ASGI server cancels a handler that is not sending; a client that only closes its sending
-    half counts as gone.
+class Leaving:
+    """A Leaving is told by the server that a client has gone before its answer's end, and tells
+    whoever is to know.
 
-    Raises:
-        ClientGone: the client left first.
+    ASGI's own way is to wait for a message, which takes a task for each request, and servers cancel
+    no handler that is not sending.
+
+    Attributes:
+        tell: called once, when the client goes; None while nobody is to know.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    left = False
 
-    async def watch() -> None:
-        nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        left = True
-        task.cancel()
+    __slots__ = ("_gone", "tell")
 
-    watcher = asyncio.get_running_loop().create_task(watch())
-    try:
-        await work
-    except asyncio.CancelledError:
-        if left and task.uncancel() == 0:
-            raise ClientGone("The client left.") from None
-        raise
-    finally:
-        watcher.cancel()
+    def __init__(self) -> None:
+        self._gone = False
+        self.tell: Callable[[], object] | None = None
+
+    def note(self) -> None:
+        """Notes that the client has gone."""
+        self._gone = True
+        if self.tell is not None:
+            self.tell()
+
+    async def until(self, work: Coroutine[Any, Any, None]) -> None:
+        """Awaits `work`, cancelling it as soon as the client has gone; one that only closes its
+        sending half counts as gone.
+
+        Raises:
+            ClientGone: the client left first.
+        """
+        if self._gone:
+            work.close()
+            raise ClientGone("The client left.")
+        task = asyncio.current_task()
+        assert task is not None
+        self.tell = task.cancel
+        try:
+            await work
+        except asyncio.CancelledError:
+            if self._gone and task.uncancel() == 0:
+                raise ClientGone("The client left.") from None
+            raise
+        finally:
+            self.tell = None  # or each would hold the other until garbage is collected
+
+
+def leaving_of(scope: Scope) -> Leaving:
+    """Returns what the server tells of the client of a request."""
+    found: Leaving = scope[LEAVING]
+    return found

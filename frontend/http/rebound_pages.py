@@ -4,7 +4,7 @@ To a browser this server is then the page's own, and it asks nothing before it s
 wants, nor keeps the answer from it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final
 
 from starlette.types import ASGIApp
@@ -42,15 +42,13 @@ def without_rebound_pages(app: ASGIApp, origins: Sequence[str], *, this_host_onl
         return app
     hosts = {origin.partition("://")[2].encode().lower() for origin in origins}
 
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+    def guarded(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         for name, _ in scope["headers"]:
             if name == b"origin" and _foreign(scope["headers"], hosts):
-                await _refuse(send)
-                return
+                return _refuse(send)
         if _is_for_people(scope["path"]) and _foreign(scope["headers"], hosts):
-            await _refuse(send)
-            return
-        await app(scope, receive, send)
+            return _refuse(send)
+        return app(scope, receive, send)
 
     return guarded
 

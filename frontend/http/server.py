@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol, cast
 import uvicorn
 
 from frontend.drain import Drain, Stage
-from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http.connections import Connections
+from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
 from frontend.http.waiting_connections import WaitingConnections
 
 FLUSH_S_MIN: Final = 1.0

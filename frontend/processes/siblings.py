@@ -7,7 +7,8 @@ from functools import partial
 import msgspec
 
 from frontend.fleet.registry import Registry
-from frontend.http.exchange import Exchange, abort
+from frontend.http.aborting import abort
+from frontend.http.exchange import Exchange
 from frontend.inflight.poison import PoisonList
 from frontend.observe.families import Family
 from frontend.processes.hub import METRICS

@@ -8,7 +8,8 @@ from msgspec import Struct
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
 from frontend.api.native.schemas import Label
-from frontend.http.exchange import Exchange, abort
+from frontend.http.aborting import abort
+from frontend.http.exchange import Exchange
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 

@@ -14,7 +14,7 @@ from frontend.drain import Drain, refusal
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.exchange import Exchange
 from frontend.http.headers import EVENTS
-from frontend.http.leaving import until_client_leaves
+from frontend.http.leaving import leaving_of
 from frontend.status import page
 from frontend.status.board import Board
 from protocol.errors import ClientGone, Overloaded, RouteNotFound
@@ -93,13 +93,13 @@ class _Events:
         self._board = board
         self._drain = drain
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         if self._drain.begun:
             raise refusal()
         if self._board.feed.is_full:
             raise Overloaded("As many watch the status of this frontend as may.", retry_after_s=5)
         with suppress(ClientGone):
-            await until_client_leaves(receive, self._tell(send))
+            await leaving_of(scope).until(self._tell(send))
 
     async def _tell(self, send: Send) -> None:
         with self._board.feed.watched() as watch:

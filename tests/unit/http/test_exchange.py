@@ -17,8 +17,10 @@ import pytest
 from frontend.http import body_counts, incoming_body
 from frontend.http import exchange as subject
 from frontend.http.body_budget import BodyBudget
+from frontend.http.deadlines import Deadlines
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import Ignored
+from frontend.http.leaving import LEAVING, Leaving
 from frontend.http.stream_keep_alive import KEEP_ALIVE, tick
 from protocol.errors import (
     BodyTooLarge,
@@ -51,6 +53,7 @@ class Server:
         **headers: str,
     ) -> None:
         self.sent: list[MutableMapping[str, Any]] = []
+        self.leaving = Leaving()
         self.budget_bytes = budget_bytes
         self.budget = BodyBudget(budget_bytes)
         self._stuck = stuck
@@ -61,12 +64,13 @@ class Server:
         self._messages.append({"type": "http.request", "body": body[-1], "more_body": False})
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         self.exchange = Exchange(
-            {"headers": raw},
+            {"headers": raw, LEAVING: self.leaving},
             self.receive,
             self.send,
             body_bytes_max=100,
             budget=self.budget,
             timeout_s=timeout_s,
+            deadlines=Deadlines(30),
             now_unix_s=NOW_UNIX_S,
             ignored=Ignored("ignore"),
         )
@@ -513,3 +517,30 @@ async def test_what_is_done_with_a_large_body_leaves_its_place_to_others(
     assert await server.answer(work) is None
     assert not messages
     assert server.all_given_back()
+
+
+async def test_a_client_that_leaves_ends_the_work_and_nothing_else() -> None:
+    begun = asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    server = Server([b""])
+    answering = asyncio.create_task(
+        server.answer(lambda exchange: exchange.run_until_client_leaves(wait()))
+    )
+    await begun.wait()
+    server.leaving.note()
+    assert isinstance(await answering, ClientGone)
+    assert server.sent == []
+
+
+async def test_who_has_left_before_is_not_worked_for() -> None:
+    server = Server([b"{}"])
+    server.leaving.note()
+    error = await server.answer(
+        lambda exchange: exchange.run_until_client_leaves(read_and_answer(exchange))
+    )
+    assert isinstance(error, ClientGone)
+    assert server.sent == []

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import uvicorn
 
-from frontend.http import guarded_protocol
-from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http import guarded_protocol, slow_reader
+from frontend.http.connections import Connections
+from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
 from frontend.http.listener import listen
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -275,7 +276,7 @@ async def test_and_behind_one_that_came_later(connect, handlers_ended):
 async def test_a_client_that_takes_nothing_is_cut_off_and_one_that_takes_little_is_not(
     connect, state, monkeypatch
 ):
-    monkeypatch.setattr(guarded_protocol, "SLOW_READER_S_MAX", 0.3)
+    monkeypatch.setattr(slow_reader, "SLOW_READER_S_MAX", 0.3)
     cut_off = asyncio.Event()
     state.on_slow_reader = cut_off.set
     (slow, slow_writer), (stalled, stalled_writer) = [await connect() for _ in range(2)]

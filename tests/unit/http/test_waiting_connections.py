@@ -11,7 +11,8 @@ import uvicorn
 import uvloop
 
 from frontend.drain import Drain
-from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http.connections import Connections
+from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
 from frontend.http.listener import listen
 from frontend.http.server import Server
 from frontend.http.waiting_connections import TAKEN_AT_ONCE_MAX, WaitingConnections
