@@ -1,6 +1,5 @@
 """A Launcher makes running generations of prompts, for every endpoint that generates text."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
@@ -39,7 +38,7 @@ from frontend.routing.route import RouteRequest, Weights
 from frontend.text.output.choice_text import OutputRules
 from protocol.diffusion import Diffuse, Diffused
 from protocol.errors import InvalidRequest
-from protocol.generation import Generate, Sampling
+from protocol.generation import Generate
 from protocol.media import PromptMedia
 from protocol.tokens import count_tokens
 
@@ -175,18 +174,18 @@ class Launcher:
                 ),
                 param="n",
             )
-        # The first request of an exchange bears its id, so that one name finds a plain request in
-        # every log.
-        request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         asked = wishes(request.nvext, exchange.routing_headers)
         salt = request.salt
         card = entry.served.card
         grammar = answer_grammar(request)
+        first, route = prompts[0], self._route(prompts[0], adapter, salt, asked, media)
+        sampling = sampling_for(request, card, count_tokens(first))
         plain = Generate(
+            # so that one name finds a plain request in every log
             request_id=exchange.request_id,
             model=card.name,
-            token_ids=b"",
-            sampling=Sampling(0),
+            token_ids=first,
+            sampling=sampling,
             deadline_unix_ms=exchange.deadline_unix_ms,
             # Whoever watches for stop strings must see the tokens as they are made.
             stream=bool(request.stream or request.stop or request.stop_regex),
@@ -200,21 +199,22 @@ class Launcher:
             reading=reading_of(request, card, grammar),
             media=list(media),
         )
-        requests: list[tuple[Generate, RouteRequest]] = []
-        for prompt in prompts:
-            route = self._route(prompt, adapter, salt, asked, media)
-            sampling = sampling_for(request, card, count_tokens(prompt))
+        requests = [(plain, route)]
+        for at, prompt in enumerate(prompts):
+            if at:
+                route = self._route(prompt, adapter, salt, asked, media)
+                sampling = sampling_for(request, card, count_tokens(prompt))
             requests += [
                 (
                     replace(
                         plain,
-                        request_id=request_id,
+                        request_id=new_request_id(),
                         token_ids=prompt,
                         sampling=sampling_of_choice(sampling, index),
                     ),
                     route,
                 )
-                for index, request_id in enumerate(itertools.islice(request_ids, n))
+                for index in range(0 if at else 1, n)
             ]
         return requests
 

@@ -104,7 +104,7 @@ class ModelEntry:
 
     def note_end(self, stream: RequestStream, now: float) -> None:
         """Notes that a leg ended that generated an answer, or was to, for whatever reason."""
-        self.queue.note_end(now - stream.sent_at)
+        self.queue.note_end(now - stream.sent_at, now)
         self.flow.note_end(stream, now)
 
     def streams(self) -> Iterator[RequestStream]:

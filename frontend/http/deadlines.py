@@ -1,6 +1,7 @@
 """Ends what takes longer than it may, with one timer for all that may take equally long."""
 
 import asyncio
+from functools import cached_property
 from typing import Protocol
 
 
@@ -32,15 +33,19 @@ class Deadlines:
         self._timers: dict[Limited, asyncio.TimerHandle] = {}
         self._next: asyncio.TimerHandle | None = None
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """Is the one that they began on: to ask for it takes a system call."""
+        return asyncio.get_running_loop()
+
     def begin(self, work: Limited, seconds: float) -> None:
         """Gives some work its time."""
-        loop = asyncio.get_running_loop()
         if seconds != self._usual_s:
-            self._timers[work] = loop.call_later(seconds, work.expire)
+            self._timers[work] = self._loop.call_later(seconds, work.expire)
             return
-        self._ends[work] = loop.time() + seconds
+        self._ends[work] = self._loop.time() + seconds
         if self._next is None:
-            self._next = loop.call_later(seconds, self._look)
+            self._next = self._loop.call_later(seconds, self._look)
 
     def end(self, work: Limited) -> None:
         """Forgets work that has ended."""
@@ -50,11 +55,10 @@ class Deadlines:
     def _look(self) -> None:
         """Tells those whose time is over, and waits for the next one."""
         self._next = None
-        loop = asyncio.get_running_loop()
         while self._ends:
             work, end = next(iter(self._ends.items()))
-            if end > loop.time():
-                self._next = loop.call_at(end, self._look)
+            if end > self._loop.time():
+                self._next = self._loop.call_at(end, self._look)
                 return
             del self._ends[work]
             work.expire()

@@ -24,8 +24,8 @@ from frontend.http.deadlines import Deadlines
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.forms import FormPart
 from frontend.http.headers import (
+    OF_BODY,
     READ_HEADERS,
-    TIMEOUT_HEADER,
     error_headers,
     timeout_s_of,
 )
@@ -132,7 +132,9 @@ class Exchange(Sending):
         for name, value in scope["headers"]:
             if name not in READ_HEADERS:
                 continue
-            if name == request_id.HEADER:
+            if name in OF_BODY:
+                self._body.note(name, value)
+            elif name == request_id.HEADER:
                 if request_id.is_echoable(value):
                     self.echoed_id = value
             elif name in HEADER_FIELDS:
@@ -142,10 +144,8 @@ class Exchange(Sending):
                     self.traceparent = value.decode("latin-1")
             elif name == b"tracestate":
                 self.tracestate = joined_tracestate(self.tracestate, value)
-            elif name == TIMEOUT_HEADER:
-                self._limit_by(value)
             else:
-                self._body.note(name, value)
+                self._limit_by(value)
         self.deadline_unix_ms = int((now_unix_s + self.timeout_s) * 1000)
 
     @property
@@ -208,7 +208,7 @@ class Exchange(Sending):
 
     def run_until_client_leaves(self, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
         """Runs `work` as Leaving.until does; to be called after the body was read."""
-        return leaving_of(self.scope).until(work)
+        return leaving_of(self.scope).until(work, self._task)
 
     def cut_off(self, error: MeshError) -> None:
         """Ends with this error as soon as the loop turns; not at all if the exchange is ending

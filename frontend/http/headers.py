@@ -24,17 +24,18 @@ _TIMEOUT_DIGITS_MAX: Final = 12
 """Bounds the digits of a timeout: thirty years; int() takes its time over thousands of digits."""
 
 JSON: Final = (b"content-type", b"application/json")
+OF_BODY: Final = frozenset((b"content-length", b"content-type", b"content-encoding"))
+"""Names the headers that say what a body is."""
+
 READ_HEADERS: Final = frozenset(
-    {
+    (
         request_id.HEADER,
         b"traceparent",
         b"tracestate",
-        b"content-length",
-        b"content-type",
-        b"content-encoding",
+        *OF_BODY,
         TIMEOUT_HEADER,
         *HEADER_FIELDS,
-    }
+    )
 )
 """Names the headers that are read; most headers of most clients are none of these."""
 

@@ -34,17 +34,20 @@ class Leaving:
         if self.tell is not None:
             self.tell()
 
-    async def until(self, work: Coroutine[Any, Any, None]) -> None:
+    async def until(
+        self, work: Coroutine[Any, Any, None], task: "asyncio.Task[Any] | None"
+    ) -> None:
         """Awaits `work`, cancelling it as soon as the client has gone; one that only closes its
         sending half counts as gone.
 
+        Args:
+            task: the one that runs this.
         Raises:
             ClientGone: the client left first.
         """
         if self._gone:
             work.close()
             raise ClientGone("The client left.")
-        task = asyncio.current_task()
         assert task is not None
         self.tell = task.cancel
         try:

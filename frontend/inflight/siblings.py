@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from frontend.routing.route import RouteRequest
@@ -17,8 +17,7 @@ token.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Sibling:
+class Sibling(Struct, frozen=True):
     """A Sibling is one of the choices that one prompt is to have.
 
     Attributes:
@@ -41,6 +40,8 @@ def siblings(requests: Sequence[tuple[Generate, RouteRequest]]) -> list[list[Sib
     where that would be much, the others wait until the first one's prompt is computed, and then
     follow it to its rank.
     """
+    if len(requests) == 1:  # as nearly always
+        return [[Sibling(0, *requests[0])]]
     families: dict[int, list[Sibling]] = {}
     for index, (request, route) in enumerate(requests):
         families.setdefault(id(route), []).append(Sibling(index, request, route))

@@ -7,8 +7,9 @@ while an engine encodes.
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from frontend.fleet.encoders import Encoders
 from frontend.fleet.model_entry import ModelEntry

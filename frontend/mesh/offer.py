@@ -2,7 +2,8 @@
 
 from collections.abc import Hashable, Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from frontend.fleet.hopes import Hope
 from frontend.fleet.model_entry import PREFILL
@@ -11,8 +12,7 @@ from protocol.diffusion import Diffuse
 from protocol.requests import Asked
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """An Offer is what to run and where not to.
 
     Attributes:

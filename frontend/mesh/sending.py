@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from frontend.fleet.allowance import Allowance
@@ -26,8 +26,7 @@ from protocol.generation import Generate
 from protocol.requests import Asked, Work, tokens_of
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """A Sent is a request that was sent and booked.
 
     Attributes:

@@ -44,6 +44,9 @@ class _Turn(Generic[T]):
 
     __slots__ = ("attempt", "lane", "placed", "rank", "size_bytes")
 
+    placed: "asyncio.Future[T]"
+    """Is there from the moment that it waits: most have found room before."""
+
     def __init__(
         self,
         attempt: Callable[[], T | None],
@@ -55,7 +58,6 @@ class _Turn(Generic[T]):
         self.rank = rank
         self.lane = lane
         self.size_bytes = size_bytes
-        self.placed: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def __lt__(self, other: "_Turn[T]") -> bool:
         return self.rank < other.rank
@@ -112,9 +114,9 @@ class AdmissionQueue:
         if self._shedding is not None:
             self._shedding.patience.note_sent()
 
-    def note_end(self, seconds: float) -> None:
-        """Notes that a request ended this long after it was sent, for whatever reason."""
-        self._departures.note(self._now())
+    def note_end(self, seconds: float, now: float) -> None:
+        """Notes that a request ended now, this long after it was sent, for whatever reason."""
+        self._departures.note(now)
         if self._shedding is not None:
             self._shedding.patience.note_end(seconds)
 
@@ -221,6 +223,7 @@ class AdmissionQueue:
         return turns is not None and turns[0].rank < turn.rank
 
     def _enter(self, turn: _Turn[Any]) -> None:
+        turn.placed = asyncio.get_running_loop().create_future()
         insort(self._lanes.setdefault(turn.lane, []), turn)
         self._waiting += 1
         self._memory.take(turn.size_bytes)

@@ -5,6 +5,8 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from msgspec import Struct
+
 from kv_events.hashing import chain_hashes, root_hash, wide_chain_hashes
 from kv_events.media_pads import Padded, padded
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens, unpack_tokens
@@ -189,8 +191,7 @@ class RouteRequest:
 RankT = TypeVar("RankT")
 
 
-@dataclass(frozen=True, slots=True)
-class Placement(Generic[RankT]):
+class Placement(Struct, Generic[RankT], frozen=True):
     """A Placement is a rank chosen for a request; its token counts are whole blocks."""
 
     rank: RankT

@@ -148,14 +148,13 @@ def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
     Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted
     once too.
     """
-    return Usage(
-        prompt_tokens=prompt_tokens,
-        completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
-        cached_tokens=sum(
-            choice.cached_tokens for choice in generation.choices if choice.index % n == 0
-        ),
-        reasoning_tokens=sum(choice.reasoning_tokens for choice in generation.choices),
-    )
+    completion_tokens = cached_tokens = reasoning_tokens = 0
+    for choice in generation.choices:
+        completion_tokens += choice.completion_tokens
+        reasoning_tokens += choice.reasoning_tokens
+        if choice.index % n == 0:
+            cached_tokens += choice.cached_tokens
+    return Usage(prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens)
 
 
 def whole(

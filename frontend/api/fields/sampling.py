@@ -77,7 +77,7 @@ def sampling_for(
         stop_token_ids=_in_vocabulary(request.stop_token_ids, card),
         logit_bias=_logit_bias(request.logit_bias, card),
         stop_regex=stop_patterns(request),
-        custom_params=_custom_params(request.custom_params or {}) | thinking_budget(request, card),
+        custom_params=_custom_params(request.custom_params) | thinking_budget(request, card),
     )
 
 
@@ -221,10 +221,12 @@ def _logit_bias(bias: dict[str, float] | None, card: ModelCard) -> dict[str, flo
     return bias
 
 
-def _custom_params(params: dict[str, Any]) -> dict[str, Any]:
+def _custom_params(params: dict[str, Any] | None) -> dict[str, Any]:
     """Checks custom_params: numbers, text, and lists and objects of these (SGLang's
     CustomParamValue); names that begin with __ are its own.
     """
+    if not params:
+        return {}
     for name, value in params.items():
         inner = (
             cast("dict[str, Any]", value).values()

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from frontend.api.answers.chunks import ChunkWriter, Last, Usage
@@ -72,8 +72,7 @@ async def _answer(
         started.generation.close()
 
 
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
+class ChatAnswer(Struct, frozen=True):
     """A ChatAnswer is a chat that runs. Whoever started it must close the generation.
 
     Attributes:

@@ -2,6 +2,7 @@
 events, one a second, and GET /status/requests/ID where the time of a request went.
 """
 
+import asyncio
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -99,7 +100,7 @@ class _Events:
         if self._board.feed.is_full:
             raise Overloaded("As many watch the status of this frontend as may.", retry_after_s=5)
         with suppress(ClientGone):
-            await leaving_of(scope).until(self._tell(send))
+            await leaving_of(scope).until(self._tell(send), asyncio.current_task())
 
     async def _tell(self, send: Send) -> None:
         with self._board.feed.watched() as watch:

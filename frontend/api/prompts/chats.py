@@ -1,9 +1,10 @@
 """The messages of a chat become its prompt: rendered, tokenized, with media in their places."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
+
+from msgspec import Struct
 
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.fields.thinking import template_kwargs
@@ -31,8 +32,7 @@ _RESERVED_TEMPLATE_KWARGS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ChatPrompt:
+class ChatPrompt(Struct, frozen=True):
     """A ChatPrompt is what a model reads of a chat.
 
     Attributes:
@@ -43,7 +43,7 @@ class ChatPrompt:
 
     token_ids: bytes
     stops: Sequence[str] = ()
-    media: Sequence[PromptMedia] = field(default=())
+    media: Sequence[PromptMedia] = ()
 
     def require_counted(self) -> None:
         """Refuses to count a prompt of which only the engine that runs it knows how long it is.

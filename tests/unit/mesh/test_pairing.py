@@ -84,7 +84,7 @@ async def test_two_legs_begin_and_end_one_request(bench: Bench, end: str) -> Non
     told: list[str] = []
     queue: Any = bench.entry.queue
     queue.note_sent = lambda: told.append("sent")
-    queue.note_end = lambda _: told.append("end")
+    queue.note_end = lambda *_: told.append("end")
     bench.full = {"d"} if end == "half sent" else set()
     stream = await bench.place()
     if end == "answered":
