@@ -49,6 +49,7 @@ from frontend.settings import FrontendSettings
 from frontend.status.board import Board
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.subscriber import KvSubscriber
+from protocol.process.gathered_lines import gather_lines
 from protocol.process.large_blocks import return_large_blocks
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
@@ -103,6 +104,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     loop = asyncio.get_running_loop()
     open_files = raise_open_files()
     _tune_process()
+    gather_lines(loop)
     listener = listen(settings.http_host, settings.http_port) if place is None else place.listener
     key = MeshKey.from_file(settings.mesh_key_file)
     context = mesh_context()

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 
+from protocol.process.gathered_lines import GatheredLines
 from protocol.process.json_lines import CONTROL, JsonLines
 
 
@@ -42,7 +43,7 @@ class OneLine(logging.Formatter):
 
 def log_to_stderr(level: str, *, as_json: bool = False) -> None:
     """Sends log records of at least this level to stderr, a line each."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = GatheredLines(sys.stderr)
     handler.setFormatter(
         JsonLines() if as_json else OneLine("%(asctime)s %(levelname).1s %(name)s: %(message)s")
     )
