@@ -213,22 +213,23 @@ async def _whole(
 ) -> None:
     answers = await started.generation.finish()
     texts = TokenTexts(started.served, as_ids=request.return_tokens_as_token_ids or False)
-    choices = [
+    choices: list[dict[str, Any]] = [
         {
             "index": choice.index,
             "message": as_asked(message_of(answer, custom), request),
             "logprobs": rows_of(texts, answer, request) if request.logprobs else None,
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
-            **choice_fields(request, choice),
         }
         for choice, answer in zip(started.generation.choices, answers, strict=True)
     ]
+    body = _head(exchange, request, "chat.completion")
+    if request.return_token_ids or request.prompt_logprobs is not None:
+        body |= prompt_fields(request, started.prompt, answers[0].prompt_logprobs, texts)
+        for choice, told in zip(started.generation.choices, choices, strict=True):
+            told.update(choice_fields(request, choice))
     usage = started.usage(request.n or 1).as_json()
-    head = _head(exchange, request, "chat.completion") | prompt_fields(
-        request, started.prompt, answers[0].prompt_logprobs, texts
-    )
-    body = head | whole(choices, usage, request, started.generation)
+    body |= whole(choices, usage, request, started.generation)
     if request.logprobs or request.prompt_logprobs is not None:
         await send_in_slices(exchange, body)
     else:

@@ -49,8 +49,9 @@ async def encode_prompt(
             "of the prompt.",
             param=param,
         )
-    beginning = await overflowing_beginning(served, text, context_length)
-    if beginning is not None:
+    if len(text) > BEGINNING_CHARS_MIN and (
+        beginning := await overflowing_beginning(served, text, context_length)
+    ):
         chars, tokens = beginning
         raise ContextOverflow(
             f"This model's maximum context length is {context_length} tokens. However, the "

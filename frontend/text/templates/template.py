@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
-from jinja2.runtime import new_context
 
 from frontend.text.templates.budget import Budget, BudgetedContext, TemplateTooCostly
 from frontend.text.templates.habits import habits_of
@@ -83,9 +82,9 @@ class ChatTemplate:
             raise ValueError(
                 f"the chat template does not compile: {type(error).__name__}"
             ) from None
-        self._globals: dict[str, Any] = dict(self._template.globals)
+        self._names: dict[str, Any] = {**self._template.globals, **special_tokens}
+        """Maps what every rendering knows: the environment's functions and the special tokens."""
         self._source = source
-        self._special_tokens = dict(special_tokens)
         self.habits = habits_of(self._try)
 
     def render(
@@ -127,17 +126,23 @@ class ChatTemplate:
                 param="continue_final_message",
             )
         chat = normalize_messages(messages, self.content_form, self.habits)
-        names: dict[str, Any] = {**self._special_tokens, **template_kwargs}
-        names |= {"documents": documents, "add_generation_prompt": add_generation_prompt}
+        names: dict[str, Any] = {
+            **self._names,
+            **template_kwargs,
+            "documents": documents,
+            "add_generation_prompt": add_generation_prompt,
+            "messages": chat,
+            "tools": tools,
+        }
         render = self._render_open if continue_final_message else self._render_names
         try:
             if not tools:
-                return _clear_errors(lambda: render(names | {"messages": chat, "tools": tools}))
+                return _clear_errors(render, names)
             try:
-                return render(names | {"messages": chat, "tools": tools})
+                return render(names)
             except _TEMPLATE_FAULTS:
                 functions = [tool.get("function", tool) for tool in tools]
-                return _clear_errors(lambda: render(names | {"messages": chat, "tools": functions}))
+                return _clear_errors(render, names | {"tools": functions})
         except TemplateTooCostly as error:
             raise InvalidRequest(
                 f"the model's chat template needs too much {error} for these messages",
@@ -160,7 +165,7 @@ class ChatTemplate:
             "add_generation_prompt": True,
         }
         try:
-            return self._render_names(self._special_tokens | names)
+            return self._render_names(self._names | names)
         except TemplateTooCostly as error:
             raise ValueError(f"it takes too much {error} for a few words") from None
         except (InvalidRequest, *_TEMPLATE_FAULTS):
@@ -172,10 +177,8 @@ class ChatTemplate:
         template = self._template
         # `Template.render` merges the globals anew each time, through a ChainMap: 60 µs, more than
         # a short chat takes otherwise.
-        context = new_context(
-            template.environment, template.name, template.blocks, self._globals | names, shared=True
-        )
-        cast("BudgetedContext", context).budget = Budget()
+        context = BudgetedContext(template.environment, names, template.name, template.blocks)
+        context.budget = Budget()
         for part in template.root_render_func(context):
             chars += len(part)
             if chars > RENDERED_CHARS_MAX:
@@ -228,9 +231,9 @@ def _tag_final_text(message: dict[str, Any]) -> str:
     )
 
 
-def _clear_errors(render: Callable[[], str]) -> str:
+def _clear_errors(render: Callable[[dict[str, Any]], str], names: dict[str, Any]) -> str:
     try:
-        return render()
+        return render(names)
     except TemplateRefusal as refusal:
         raise InvalidRequest(_presentable(str(refusal)), param="messages") from None
     except RecursionError:
