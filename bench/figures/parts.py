@@ -1,4 +1,4 @@
-"""Parts on their own: HTTP servers, the index of cached blocks."""
+"""Parts on their own: a chat in a frontend, HTTP servers, the index of cached blocks."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -44,9 +44,37 @@ LOAD_MEASURES: Final = {
 
 def sections() -> Iterator[str]:
     """A section for each part."""
+    yield _chat()
     yield _http_servers()
     yield _index()
     yield _churn()
+
+
+def _chat() -> str:
+    found = result("chat_profile")
+    systems = found["systems"]
+    parts = dict.fromkeys(part for each in systems.values() for part in each["parts_us"])
+    rows = [
+        [part] + [number(each["parts_us"].get(part, 0.0)) for each in systems.values()]
+        for part in sorted(parts, key=lambda part: -systems["kvmesh"]["parts_us"].get(part, 0.0))
+    ]
+    measures = {"cpu_us": "together", "e2e_p50_ms": "p50 of a chat, 64 together (ms)"}
+    rows += [
+        [told] + [number(each["median"][measure]) for each in systems.values()]
+        for measure, told in measures.items()
+    ]
+    rows.append(["together, of the first"] + [number(each["ratio"]) for each in systems.values()])
+    return f"""\
+## A chat's microseconds
+
+`python -m bench.frontend.chat_profile`, {machine(found["machine"])}: CPU of a frontend for a chat
+of 128 tokens with one token out, 64 together, by what it is spent on (µs); log level
+{found["level"]}. The checkouts took turns, {found["rounds"]} times {found["chats"]} chats each; the
+last row is the median of the turns' ratios.
+
+{table(["", *systems], rows)}
+
+![the same as bars](../bench/results/chat_profile.png)"""
 
 
 def _http_servers() -> str:
