@@ -113,7 +113,7 @@ class Dispatch:
             if encoded:
                 self._encoder_room.leave(entry)
         stream.asked_at, stream.queue_s = asked_at_s, perf_counter() - asked_at_s
-        self._metrics.queue_seconds.observe(stream.queue_s)
+        self._metrics.queue_s.add(stream.queue_s)
         return stream
 
     def abort(self, stream: RequestStream, *, goes_on: bool = False) -> None:

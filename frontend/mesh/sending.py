@@ -198,8 +198,7 @@ class Sender:
         placement = self._router.choose(ranks, route, self._loop.time())
         self._routed_at = perf_counter()
         self._routing_s = self._routed_at - begun_s
-        self._metrics.decision_s.add(self._routing_s)
-        self._metrics.decisions.labels(self._router.mode).inc()
+        self._metrics.count_decision(self._router.mode, self._routing_s)
         return placement
 
     def _stream(

@@ -6,7 +6,7 @@ What others count anyway is read when Prometheus asks, so it costs requests noth
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -43,40 +43,14 @@ class RouterMetrics:
         self.gap_bounds = gap_bounds
         self._registry = registry
         self.encoding = EncodingMetrics(registry)
-        self.decisions = Counter(
-            "kvmesh_router_decisions_total",
-            "Requests placed on a rank",
-            ["mode"],
-            registry=registry,
-        )
+        self.decisions: dict[str, int] = {}
+        """Counts requests placed on a rank, by the router's mode."""
         self.decision_s = Buckets(_DECISION_S)
         """Counts how long choices of a rank took, hashing included."""
-        self.queue_seconds = Histogram(
-            "kvmesh_router_queue_seconds",
-            "Time that a placed request waited for a rank with room",
-            buckets=_QUEUE_S,
-            registry=registry,
-        )
-        self.prompt_tokens = Counter(
-            "kvmesh_router_prompt_tokens_total",
-            "Prompt tokens of requests that ended",
-            registry=registry,
-        )
-        self.predicted_cached_tokens = Counter(
-            "kvmesh_router_predicted_cached_tokens_total",
-            "Of these, expected in the chosen rank's cache",
-            registry=registry,
-        )
-        self.best_cached_tokens = Counter(
-            "kvmesh_router_best_cached_tokens_total",
-            "Of these, held by the rank that held most of them",
-            registry=registry,
-        )
-        self.cached_tokens = Counter(
-            "kvmesh_router_cached_tokens_total",
-            "Of these, found there by the engine",
-            registry=registry,
-        )
+        self.queue_s = Buckets(_QUEUE_S)
+        """Counts how long requests waited for a rank with room."""
+        self._prompt_tokens = self._predicted_tokens = self._best_tokens = self._cached_tokens = 0
+        self.also_read(self._counted)
         self.event_lag_seconds = Histogram(
             "kvmesh_kv_event_lag_seconds",
             "From the engine's publishing of KV events to their use here",
@@ -94,10 +68,46 @@ class RouterMetrics:
         finished, placement = stream.finished, stream.prefill_placement
         assert finished is not None, "a request that did not end so"
         tally.note(stream)
-        self.prompt_tokens.inc(finished.prompt_tokens)
-        self.predicted_cached_tokens.inc(placement.cached_tokens)
-        self.best_cached_tokens.inc(placement.best_cached_tokens)
-        self.cached_tokens.inc(finished.cached_tokens)
+        self._prompt_tokens += finished.prompt_tokens
+        self._predicted_tokens += placement.cached_tokens
+        self._best_tokens += placement.best_cached_tokens
+        self._cached_tokens += finished.cached_tokens
+
+    def count_decision(self, mode: str, seconds: float) -> None:
+        """Counts that a rank was chosen for a request, and how long that took."""
+        self.decision_s.add(seconds)
+        self.decisions[mode] = self.decisions.get(mode, 0) + 1
+
+    def _counted(self) -> Iterable[Reading]:
+        """Yields what is counted here: an addition each time, where a metric of Prometheus' client
+        takes a lock and a microsecond.
+        """
+        for mode, count in self.decisions.items():
+            yield (
+                "kvmesh_router_decisions",
+                "Requests placed on a rank",
+                "counter",
+                count,
+                {"mode": mode},
+            )
+        yield (
+            "kvmesh_router_queue_seconds",
+            "Time that a placed request waited for a rank with room",
+            "histogram",
+            self.queue_s,
+            {},
+        )
+        for name, told, tokens in (
+            ("prompt", "Prompt tokens of requests that ended", self._prompt_tokens),
+            (
+                "predicted_cached",
+                "Of these, expected in the chosen rank's cache",
+                self._predicted_tokens,
+            ),
+            ("best_cached", "Of these, held by the rank that held most of them", self._best_tokens),
+            ("cached", "Of these, found there by the engine", self._cached_tokens),
+        ):
+            yield f"kvmesh_router_{name}_tokens", told, "counter", tokens, {}
 
     def also_read(self, readings: Callable[[], Iterable[Reading]]) -> None:
         """Shows what `readings` gives at every scrape."""
