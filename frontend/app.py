@@ -33,7 +33,7 @@ from frontend.http.server import Server
 from frontend.http.stream_keep_alive import keep_streams_alive
 from frontend.media.hosts import MediaHosts
 from frontend.media.reader import MediaReader
-from frontend.mesh.failed_handshakes import FailedHandshakes
+from frontend.mesh.port import open_port
 from frontend.mesh.sockets import mesh_context
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
@@ -54,13 +54,10 @@ from protocol.process.large_blocks import return_large_blocks
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
 from protocol.process.single_arena import share_one_arena
-from protocol.process.start_error import StartError
 from protocol.process.tracing import open_spans
 from protocol.siblings import sibling_address
 from protocol.transport.curve import MeshKey
-from protocol.transport.door import Door
-from protocol.transport.pump import SocketPump
-from protocol.transport.sockets import Socket, bound_router
+from protocol.transport.sockets import Socket
 
 if TYPE_CHECKING:
     from protocol.process.spans import Spans
@@ -109,8 +106,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     key = MeshKey.from_file(settings.mesh_key_file)
     context = mesh_context()
     mesh = sibling_address(settings.mesh_bind, 0 if place is None else place.number)
-    router = _mesh_socket(context, mesh, key)
-    door = Door(context, router, on_failure=FailedHandshakes(time.monotonic).note)
+    port = open_port(context, mesh, key)
     metrics = FrontendMetrics(HistogramBounds.of(settings.layout), prefix=settings.metrics_prefix)
     subscriber = (
         KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe)
@@ -120,9 +116,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
     surroundings = Surroundings(
         frontend_id=_frontend_id(),
-        open_router=lambda on_frames, on_gone: SocketPump(
-            router, on_frames, on_gone=on_gone, receive=door.receive
-        ),
+        open_router=port.open,
         prepare=ModelLoader(
             FileCache(settings.cache_dir),
             tokenizer_backend=settings.tokenizer_backend,
@@ -150,8 +144,8 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     try:
         await _serve_http(settings, assembly, metrics, listener, place=place, spans=spans)
     finally:
-        door.close()
         await assembly.close()
+        await port.deserted()
         if subscriber is not None:
             subscriber.close()
         if key is not None:
@@ -255,22 +249,6 @@ async def _serve_http(
         for task in tasks:
             task.cancel()
         await validator.close()
-
-
-def _mesh_socket(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
-    try:
-        router = bound_router(context, address, key)
-    except zmq.ZMQError as error:
-        raise StartError(
-            f"cannot bind the mesh to {address}: {error.strerror}; another address is given "
-            "by --mesh-bind"
-        ) from None
-    if key is None and not address.startswith("ipc://"):
-        log.warning(
-            "any user of this host may join the mesh at %s: give it a key, or an ipc:// address",
-            address,
-        )
-    return router
 
 
 def _http(

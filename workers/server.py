@@ -241,7 +241,7 @@ class WorkerServer:
         if self._kv is not None:
             self._kv.close()
         await self._end_engine()
-        self._transport.close()
+        await self._transport.close()
 
     async def _end_engine(self) -> None:
         """Ends the engine in peace, until there is no time for it."""

@@ -35,12 +35,22 @@ SILENT_S_MAX: Final = 10.0
 second while it loads.
 """
 
-_COMPLAINTS_S: Final = 30.0
+COMPLAINTS_S: Final = 30.0
 
 _COMINGS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 _FAILURES: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 log = logging.getLogger(__name__)
+
+
+def newcomers_allowed(newcomers_max: int) -> int:
+    """Returns how many newcomers there may be, of so many at most, in this process."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        newcomers_max
+        if descriptors < 0
+        else min(newcomers_max, descriptors // _SHARE_OF_DESCRIPTORS)
+    )
 
 
 class Door:
@@ -64,12 +74,7 @@ class Door:
         newcomers_max: int = NEWCOMERS_MAX,
         silent_s_max: float = SILENT_S_MAX,
     ) -> None:
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._newcomers_max = (
-            newcomers_max
-            if descriptors < 0
-            else min(newcomers_max, descriptors // _SHARE_OF_DESCRIPTORS)
-        )
+        self._newcomers_max = newcomers_allowed(newcomers_max)
         self._silent_s_max = silent_s_max
         self._socket = socket
         endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
@@ -79,7 +84,7 @@ class Door:
         """Maps a descriptor to when its newcomer came, in the order in which they came."""
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
-        self._complaint = Complaint(self._loop.time, _COMPLAINTS_S)
+        self._complaint = Complaint(self._loop.time, COMPLAINTS_S)
         self._on_failure = on_failure
         address = f"inproc://door-{id(self)}"
         socket.monitor(address, _FAILURES if self._port is None else _FAILURES | _COMINGS)

@@ -3,6 +3,7 @@
 import socket as sockets
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Final
 from urllib.parse import urlsplit
 
 import zmq
@@ -17,23 +18,29 @@ from protocol.process.own_directory import OWN_DIRECTORY, own_directory
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 
-_LINGER_MS = 500
+LINGER_S_MAX: Final = 0.5
 """Bounds how long closing waits for messages to leave (Goodbye); more would delay an exit that
 nobody listens to.
 """
 
-_RECONNECT_MS = 100
-_RECONNECT_MS_MAX = 2_000
+RECONNECT_S: Final = 0.1
+"""Is the pause before a lost connection is dialled again; it doubles with each try."""
 
-_IPC = "ipc://"
+RECONNECT_S_MAX: Final = 2.0
 
-_HANDSHAKE_MS_MAX = 5_000
+HANDSHAKE_S_MAX: Final = 5.0
 """Bounds how long a peer may take to prove the key; ZMQ's own 30 s are for dial-up."""
 
-_SILENCE_MS_MAX = 3_000
+SILENCE_S_MAX: Final = 3.0
 """Bounds how long a peer may be silent while it is asked for a sign of life every second."""
 
+IPC: Final = "ipc://"
+
 Socket = zmq.Socket[bytes]
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
@@ -106,7 +113,7 @@ def asking_dealer(
     key: MeshKey | None,
     *,
     answers_held_max: int = 0,
-    silence_ms_max: int = _SILENCE_MS_MAX,
+    silence_ms_max: int = _ms(SILENCE_S_MAX),
 ) -> Socket:
     """Returns a DEALER for questions, which may be asked before the connection stands.
 
@@ -144,7 +151,7 @@ def reached_at(host: str, endpoint: str) -> str:
 
 def is_local(address: str) -> bool:
     """Returns whether only this host can reach the address."""
-    if address.startswith((_IPC, "inproc://")):
+    if address.startswith((IPC, "inproc://")):
         return True
     host = urlsplit(address).hostname or ""
     if host == "localhost":
@@ -163,7 +170,7 @@ def require_key(address: str, key: MeshKey | None) -> None:
         StartError: the address leaves this host and there is no key, or it is in a directory of
         this user that others may enter.
     """
-    if address.startswith(f"{_IPC}{OWN_DIRECTORY}/"):
+    if address.startswith(f"{IPC}{OWN_DIRECTORY}/"):
         own_directory()
     if key is None and not is_local(address):
         raise StartError(
@@ -176,20 +183,20 @@ def require_key(address: str, key: MeshKey | None) -> None:
 def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKey | None) -> Socket:
     """Returns a socket about to bind `address`, which admits only holders of the key."""
     require_key(address, key)
-    if address.startswith(_IPC):
-        _require_unused(address.removeprefix(_IPC))
+    if address.startswith(IPC):
+        require_unused(address.removeprefix(IPC))
     socket = context.socket(kind)
     _bound(socket)
     socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX + CURVE_BYTES)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS_MAX)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _ms(HANDSHAKE_S_MAX))
     if key is not None:
         key.protect_server(socket)
     return socket
 
 
-def _require_unused(path: str) -> None:
-    """Refuses a path where somebody listens, as the kernel does with ports: ZMQ would take it from
-    them.
+def require_unused(path: str) -> None:
+    """Refuses a path where somebody listens, as the kernel does with ports: who binds it after that
+    would take it from them.
 
     Raises:
         zmq.ZMQError: somebody listens there.
@@ -221,16 +228,16 @@ def _attached(socket: Socket, attach: Callable[[str], object], address: str) -> 
 
 
 def _bound(socket: Socket) -> None:
-    socket.setsockopt(zmq.LINGER, _LINGER_MS)
+    socket.setsockopt(zmq.LINGER, _ms(LINGER_S_MAX))
     socket.setsockopt(zmq.SNDHWM, MESSAGES_QUEUED_MAX)
     socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
     socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
     socket.setsockopt(zmq.IPV6, 1)
     # A peer whose host vanished leaves a half-open connection; the kernel would keep it for hours.
     socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS_MAX)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _ms(SILENCE_S_MAX))
 
 
 def _reconnecting(socket: Socket) -> None:
-    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS_MAX)
+    socket.setsockopt(zmq.RECONNECT_IVL, _ms(RECONNECT_S))
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _ms(RECONNECT_S_MAX))

@@ -35,7 +35,9 @@ DELIBERATE: Final = {
     # whose the directory of sockets is, before one is opened, and one of a process in it, once
     "protocol/process/own_directory.py": ("own_directory", "process_directory"),
     # whether somebody listens at a path, before it is bound, at start
-    "protocol/transport/sockets.py": ("_require_unused",),
+    "protocol/transport/sockets.py": ("require_unused",),
+    # its path in a directory of sockets is bound at start, and goes at the end
+    "protocol/transport/loop_router.py": ("_listening", "close"),
     # the simulation reads its model where a frontend has a thread for it
     "tests/simulation/model.py": ("demo_tokenizer", "read_model"),
     # a loop of simulated time has no threads

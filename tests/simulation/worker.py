@@ -173,7 +173,7 @@ class SimulatedTransport:
     def note_silent(self, addresses: Collection[str]) -> None:
         """Nobody would read it."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing is left open."""
 
 

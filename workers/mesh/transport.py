@@ -1,5 +1,6 @@
 """A worker reaches its frontends over ZMQ, unless a simulation puts something else there."""
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -11,7 +12,8 @@ from kv_events.engine_stream import StreamAddress
 from protocol.media_plane import Encodings
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
-from protocol.transport.pump import OpenDealer, SocketPump
+from protocol.transport.loop_dealer import LoopDealer, Place, place_of
+from protocol.transport.pump import OnFrames, OpenDealer, Pump, SocketPump
 from protocol.transport.sockets import Socket, connected_dealer
 from workers.encoding.fetching import MediaPlane
 from workers.mesh.introduction import Door
@@ -80,7 +82,7 @@ class Transport(Protocol):
         """Notes the addresses of which nothing is heard; called every few seconds."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes the transport and returns when what was sent has left; everything that it opened
         is closed already.
         """
@@ -104,9 +106,16 @@ class ZmqTransport:
         self._clock = clock
         self._context: zmq.Context[Socket] = zmq.Context()
         self._unheard = Unheard(keyed=key is not None)
+        self._serving: set[asyncio.Task[None]] = set()
+        """Holds what keeps each connection to a frontend up, until what was sent there has left."""
 
     def open_dealer(self, address: str) -> OpenDealer:
-        """Returns what connects a DEALER to the frontend at an address, as Transport says."""
+        """Returns what connects a DEALER to the frontend at an address, as Transport says.
+
+        Where there is no key it speaks on the event loop itself.
+        """
+        if self._key is None:
+            return partial(self._dial, place_of(address))
         try:
             return partial(SocketPump, connected_dealer(self._context, address, self._key))
         except zmq.ZMQError as error:
@@ -152,8 +161,10 @@ class ZmqTransport:
         """Looks into the addresses of which nothing is heard, and says what is wrong there."""
         self._unheard.look(addresses, self._clock())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes the key and waits until what was sent has left, as Transport says."""
+        if self._serving:
+            await asyncio.wait(self._serving)
         self._close_key()
         self._context.term()
 
@@ -163,6 +174,12 @@ class ZmqTransport:
         """
         self._close_key()
         self._context.destroy(linger=0)
+
+    def _dial(self, place: Place, take: OnFrames, on_writable: Callable[[], None]) -> Pump:
+        dealer = LoopDealer(place, take, on_writable)
+        self._serving.add(dealer.serving)
+        dealer.serving.add_done_callback(self._serving.discard)
+        return dealer
 
     def _close_key(self) -> None:
         """Closes the key, whose thread holds a socket of our context while we publish KV events
