@@ -15,7 +15,6 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
-import zmq
 from starlette.types import ASGIApp
 
 from frontend.api.application import Application
@@ -57,7 +56,6 @@ from protocol.process.single_arena import share_one_arena
 from protocol.process.tracing import open_spans
 from protocol.siblings import sibling_address
 from protocol.transport.curve import MeshKey
-from protocol.transport.sockets import Socket
 
 if TYPE_CHECKING:
     from protocol.process.spans import Spans
