@@ -98,7 +98,10 @@ class WorkerSettings(KindFlags, OutputSettings, UsualSettings, LogSettings):
     )
     health_check_payload: str | None = setting(
         None,
-        'JSON, or @FILE with it, that changes the canary: {"token_ids": [1], "max_new_tokens": 1}',
+        (
+            'JSON, or @FILE with it, that changes the canary: {"token_ids": [1], "max_new_tokens": '
+            "1}; the reference product's form is taken too"
+        ),
         env="DYN_HEALTH_CHECK_PAYLOAD",
     )
     system_port: int = setting(

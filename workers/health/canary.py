@@ -5,7 +5,7 @@ What it is, is part of the worker's kind (workers.kinds).
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,6 +14,7 @@ from protocol.diffusion import FRAMES_MAX, STEPS_MAX
 from protocol.process.start_error import StartError
 from protocol.requests import Work
 from workers.engine import EngineFacts
+from workers.health.payload_forms import at_root
 
 PROMPT_TOKENS_MAX: Final = 1_024
 """A canary's own prompt has at most this many tokens: more would be load, not a health check."""
@@ -57,7 +58,8 @@ be and the fields of the setting.
 
 
 def read_canary_fields(payload: str | None) -> CanaryFields:
-    """Reads the setting health_check_payload, which is JSON, or @ and the name of a file with JSON.
+    """Reads the setting health_check_payload, which is JSON, or @ and the name of a file with JSON:
+    our fields, or the reference product's (workers.health.payload_forms).
 
     Raises:
         StartError: it is not readable, no JSON, or names what a canary does not have.
@@ -66,8 +68,9 @@ def read_canary_fields(payload: str | None) -> CanaryFields:
         return CanaryFields()
     try:
         text = Path(payload[1:]).read_bytes() if payload.startswith("@") else payload.encode()
-        return msgspec.json.decode(text, type=CanaryFields)
-    except (OSError, msgspec.DecodeError) as error:
+        fields = at_root(msgspec.json.decode(text, type=dict[str, Any]))
+        return msgspec.convert(fields, CanaryFields)
+    except (OSError, ValueError) as error:  # those of msgspec are ValueErrors
         raise StartError(f"--health-check-payload: {error}") from None
 
 

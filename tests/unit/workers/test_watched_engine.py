@@ -1,6 +1,7 @@
 """Canaries between intake and an engine that answers only when the test says so."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -262,11 +263,50 @@ def test_the_payload_is_json_or_a_file_with_it(tmp_path: Path) -> None:
     assert read_canary_fields(f"@{file}") == CanaryFields(temperature=0.5)
 
 
+def test_the_payload_may_have_the_reference_products_form() -> None:
+    """That of workers that generate, with what it always says; of vectors; of videos."""
+    told = {
+        "token_ids": [7],
+        "stop_conditions": {"max_tokens": 2, "ignore_eos": True},
+        "sampling_options": {"temperature": 0.5, "top_p": 0.9, "top_k": 3},
+        "eos_token_ids": [],
+        "annotations": [],
+        "bootstrap_info": {"bootstrap_host": "h", "bootstrap_port": 1, "bootstrap_room": 0},
+        "_HEALTH_CHECK": True,
+    }
+    assert read_canary_fields(json.dumps(told)) == CanaryFields(
+        token_ids=(7,), max_new_tokens=2, ignore_eos=True, temperature=0.5, top_p=0.9, top_k=3
+    )
+    vectors = {"model": "m", "input": [5]}
+    assert read_canary_fields(json.dumps(vectors)) == CanaryFields(token_ids=(5,))
+    video = {
+        "prompt": "a wave",
+        "seconds": 1,
+        "size": "256x256",
+        "response_format": "b64_json",
+        "nvext": {"fps": 8, "num_frames": 8, "num_inference_steps": 5, "guidance_scale": 1.0},
+    }
+    assert read_canary_fields(json.dumps(video)) == CanaryFields(
+        prompt="a wave",
+        size="256x256",
+        fps=8,
+        num_frames=8,
+        num_inference_steps=5,
+        guidance_scale=1.0,
+    )
+
+
 @pytest.mark.parametrize(
     "payload",
     [
         "",
         "{",
+        '{"n": 2}',
+        '{"annotations": ["x"]}',
+        '{"stop_conditions": {"stop": ["x"]}}',
+        '{"stop_conditions": {"max_tokens": 1}, "max_new_tokens": 1}',
+        '{"stop_conditions": 1}',
+        '{"input": "text"}',
         "[]",
         "@nowhere.json",
         '{"messages": []}',
