@@ -28,7 +28,8 @@ dashes in front: `http-port: 8001`.
 
 - A switch is a flag alone, and `--no-` in front turns it off: `--no-status-page`. Its variable and
   key are `true` or `false`.
-- What may be repeated is a list in a variable and in the file: `[tcp://a:5550, tcp://b:5550]`.
+- What may be repeated is a list in a variable and in the file: `[tcp://a:5550, tcp://b:5550]`; in a
+  variable, and behind a flag, commas between the values are enough.
 - Where two variables are named, the first counts if both are set.
 
 What the reference product calls them, and what it has beside them:

@@ -31,9 +31,6 @@ RESTARTS_MAX = 5
 RESTART_PAUSE_S = 2.0
 POLL_S = 0.5
 
-EXIT_USAGE = 2
-"""Is argparse's exit code; as with EXIT_CANNOT_START, starting again would not help."""
-
 
 def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
     """Runs frontend and workers until Ctrl-C; returns the exit code: 0 after Ctrl-C, that of the
@@ -152,7 +149,7 @@ class _Host:
     async def _watch_frontend(self) -> None:
         await self._frontend.start()
         code = await self._frontend.wait()
-        if code in (EXIT_CANNOT_START, EXIT_USAGE):
+        if code == EXIT_CANNOT_START:
             self._end(code, self._frontend.why_it_cannot_start())
         else:
             self._end(
@@ -169,7 +166,7 @@ class _Host:
             await worker.start(seat.memory(self._running_at(seat.place)))
             code = await worker.wait()
             self._starting.end(name)
-            if code in (EXIT_CANNOT_START, EXIT_USAGE):
+            if code == EXIT_CANNOT_START:
                 self._end(code, worker.why_it_cannot_start())
                 return
             say(f"{worker.name} ended with exit code {code}\n{worker.last_words()}")

@@ -12,12 +12,14 @@ derives its arguments from the fields.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import configargparse
 
 from protocol.process.packaging import VERSION
+from protocol.process.start_error import EXIT_CANNOT_START
 
 Settings = TypeVar("Settings")
 
@@ -35,7 +37,8 @@ def setting(
 ) -> Any:
     """Returns a dataclass field that is also a command-line setting.
 
-    A tuple default means a repeatable flag; the choices of a Literal type need not be given again.
+    A tuple default means a repeatable flag, whose values commas may stand between too; the choices
+    of a Literal type need not be given again.
     `also_env` is read where `env` is not set: the reference product's name of what has one of ours.
     """
     metadata = {
@@ -51,8 +54,8 @@ def setting(
 def parse_settings(
     cls: type[Settings], argv: Sequence[str], *, prog: str, config_flag: str = "--config"
 ) -> Settings:
-    """Returns the settings of `cls` that flags, environment and file give; unknown arguments end
-    the process with a usage message.
+    """Returns the settings of `cls` that flags, environment and file give; unknown arguments and
+    wrong values end the process with EXIT_CANNOT_START, since a supervisor need not try again.
     """
     settings, rest = parse_known_settings(cls, argv, prog=prog, config_flag=config_flag)
     if rest:
@@ -79,7 +82,7 @@ def settings_help(cls: type[Any], *, prog: str, config_flag: str) -> str:
 
 
 def _parser(cls: type[Any], prog: str, config_flag: str, *, add_help: bool = True) -> Any:
-    parser: Any = configargparse.ArgumentParser(
+    parser: Any = _Parser(
         prog=prog,
         # one line: a wrong setting is told behind it, and --help lists all below it
         usage="%(prog)s [--help] [SETTING ...]",
@@ -109,6 +112,13 @@ def _parser(cls: type[Any], prog: str, config_flag: str, *, add_help: bool = Tru
             **_argument_kind(hints[field.name], field),
         )
     return parser
+
+
+class _Parser(configargparse.ArgumentParser):  # pyright: ignore[reportUntypedBaseClass]
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)  # pyright: ignore[reportUnknownMemberType]
+        self.exit(EXIT_CANNOT_START, f"{self.prog}: error: {message}\n")  # pyright: ignore[reportUnknownMemberType]
+        raise AssertionError("exit returns not")
 
 
 def _help(field: "dataclasses.Field[Any]") -> str:
@@ -141,5 +151,12 @@ def _fields(cls: type[Any]) -> "list[dataclasses.Field[Any]]":
 
 def _value(value: Any, field: "dataclasses.Field[Any]") -> Any:
     if isinstance(value, list):
-        return tuple(cast("list[Any]", value))
+        return tuple(each for said in cast("list[Any]", value) for each in _listed(said))
     return field.default if value is None else value
+
+
+def _listed(said: Any) -> list[Any]:
+    """Returns what one value says, which commas may stand between."""
+    if not isinstance(said, str) or "," not in said:
+        return [said]
+    return [each for part in said.split(",") if (each := part.strip())]

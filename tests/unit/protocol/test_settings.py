@@ -7,6 +7,7 @@ import pytest
 
 from frontend.settings import FrontendSettings
 from protocol.process.settings import parse_known_settings, parse_settings, setting
+from protocol.process.start_error import EXIT_CANNOT_START
 from workers.settings import WorkerSettings
 
 
@@ -56,7 +57,39 @@ def test_unknown_arguments_are_handed_on_in_order() -> None:
 def test_unknown_arguments_end_a_process_that_takes_no_others() -> None:
     with pytest.raises(SystemExit) as ended:
         parse_settings(Sample, ["--prot", "5"], prog="x")
-    assert ended.value.code == 2
+    assert ended.value.code == EXIT_CANNOT_START
+
+
+def test_wrong_values_end_a_process_that_need_not_be_tried_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for take in (
+        lambda: parse_settings(Sample, ["--port", "x"], prog="x"),
+        lambda: parse_known_settings(Sample, ["--port", "x"], prog="x", config_flag="--c"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            take()
+        assert ended.value.code == EXIT_CANNOT_START
+        assert "x: error: argument --port: invalid int value: 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "peers"),
+    [
+        ("b,c", ("b", "c")),
+        (" b , c,", ("b", "c")),
+        ("[b, c]", ("b", "c")),
+        ("b", ("b",)),
+    ],
+)
+def test_a_variable_lists_what_may_be_repeated(
+    monkeypatch: pytest.MonkeyPatch, said: str, peers: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("SAMPLE_PEERS", said)
+    assert parse_settings(Sample, [], prog="x").peers == peers
+    if "[" not in said:
+        assert parse_settings(Sample, ["--peers", said], prog="x").peers == peers
+    assert parse_settings(Sample, ["--peers", "d"], prog="x").peers == ("d",)
 
 
 @pytest.mark.parametrize("kind", [FrontendSettings, WorkerSettings])
