@@ -16,7 +16,7 @@ from frontend.api.pages.probes import probes_of
 from frontend.api.recording import Recording
 from frontend.drain import Drain, refusal
 from frontend.fleet.registry import Registry
-from frontend.http.asgi import Receive, Scope, Send
+from frontend.http.asgi import HEAD_ONLY, Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.deadlines import Deadlines
 from frontend.http.exchange import Exchange
@@ -132,10 +132,10 @@ class Application:
 
 
 def _as_get(scope: Scope) -> Scope:
-    """Returns the scope of a HEAD as that of a GET: the server, which reads its own scope, leaves
-    out the body.
+    """Returns the scope of a HEAD as that of a GET, for which HEAD_ONLY says so: the server, which
+    reads its own scope, leaves out the body.
     """
-    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+    return {**scope, "method": "GET", HEAD_ONLY: True} if scope["method"] == "HEAD" else scope
 
 
 def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:

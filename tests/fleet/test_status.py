@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from email.message import Message
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -178,11 +179,20 @@ def test_as_many_watch_as_may_and_a_place_comes_free_again(shared: Fleet) -> Non
         for feed in feeds:
             stack.enter_context(feed)
             assert feed.answer.status == 200
+        head = httpx.head(f"{shared.url}/status/events")  # which takes no place
+        assert head.status_code == 200
         with StatusFeed(shared.http_port) as another:
             assert another.answer.status == 503
             assert another.answer.getheader("retry-after") is not None
             assert json.load(another.answer)["error"]["code"] == "overloaded"
     shared.wait_until(lambda: _admitted(shared), "a place is free")
+
+
+def test_who_asks_for_the_head_alone_holds_no_place(shared: Fleet) -> None:
+    for _ in range(2 * WATCHERS_MAX):
+        head = httpx.head(f"{shared.url}/status/events")
+        assert (head.status_code, head.headers["cache-control"]) == (200, "no-cache")
+    assert _admitted(shared)
 
 
 def _admitted(fleet: Fleet) -> bool:

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.routing import Route
 
 from frontend.drain import Drain, refusal
-from frontend.http.asgi import Receive, Scope, Send
+from frontend.http.asgi import HEAD_ONLY, Receive, Scope, Send
 from frontend.http.exchange import Exchange
 from frontend.http.headers import EVENTS
 from frontend.http.leaving import leaving_of
@@ -62,6 +62,7 @@ _HEADERS: Final = {
 }
 
 _SAME_ORIGIN: Final = (b"cross-origin-resource-policy", b"same-origin")
+_EVENTS: Final = [*EVENTS, _SAME_ORIGIN]
 _LIVE: Final = {"cache-control": "no-store", _SAME_ORIGIN[0].decode(): _SAME_ORIGIN[1].decode()}
 
 
@@ -97,6 +98,10 @@ class _Events:
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         if self._drain.begun:
             raise refusal()
+        if scope.get(HEAD_ONLY):  # who asks so watches nothing
+            await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if self._board.feed.is_full:
             raise Overloaded("As many watch the status of this frontend as may.", retry_after_s=5)
         with suppress(ClientGone):
@@ -104,8 +109,7 @@ class _Events:
 
     async def _tell(self, send: Send) -> None:
         with self._board.feed.watched() as watch:
-            headers = [*EVENTS, _SAME_ORIGIN]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
             event: bytes | None = await self._board.first_event()
             while event is not None:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
