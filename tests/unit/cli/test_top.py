@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from frontend.cli.top.bars import bar, plot, round_up
@@ -14,38 +15,26 @@ from frontend.cli.top.seen import Seen
 from frontend.cli.top.words import count, percent, plain, span
 from frontend.status.snapshot import (
     DepartedStatus,
-    ErrorStatus,
-    ModelStatus,
     Point,
     RankStatus,
     RequestStatus,
     Snapshot,
     WorkerStatus,
 )
+from tests.kit.status_samples import ERROR, MODEL, POINT, RANK, SNAPSHOT, WORKER
 
 URL = "http://127.0.0.1:8000"
 
 
 def point(at: float, **fields: Any) -> Point:
-    known: dict[str, Any] = {
-        "requests": 1.0,
-        "failed": 0.0,
-        "tokens": 100.0 * at,
-        "ttft_ms": 10.0,
-        "ttft_ms_max": 90.0,
-        "inter_token_ms": 5.0,
-        "running": 8,
-        "waiting": 3,
-        "kv_share": 0.5,
-        "hit_rate": 0.25,
-    }
-    return Point(at_unix_s=at, **(known | fields))
+    told: dict[str, Any] = {"tokens": 100.0 * at, "ttft_ms_max": 90.0, "running": 8, "waiting": 3}
+    return replace(POINT, at_unix_s=at, **(told | fields))
 
 
 def rank(number: int = 0) -> RankStatus:
-    return RankStatus(
+    return replace(
+        RANK,
         dp_rank=number,
-        running=5,
         waiting=2,
         booked=7,
         running_max=256,
@@ -57,16 +46,13 @@ def rank(number: int = 0) -> RankStatus:
 
 
 def worker(name: str, state: str = "ready", ranks: int = 1, why: str = "") -> WorkerStatus:
-    return WorkerStatus(
+    return replace(
+        WORKER,
         worker_id=name,
-        model="demo",
-        engine="sim",
-        service="text",
         stage="decode",
         state=state,
         why=why,
         loading_s=7.0 if state == "loading" else None,
-        heard_s=0.1,
         kv_events="catching up",
         adapters=2,
         ranks=[rank(number) for number in range(ranks)],
@@ -74,31 +60,14 @@ def worker(name: str, state: str = "ready", ranks: int = 1, why: str = "") -> Wo
 
 
 def snapshot(*workers: WorkerStatus, **fields: Any) -> Snapshot:
-    model = ModelStatus(
-        name="demo",
-        aliases=[],
-        adapters=[],
-        service="text",
-        does="",
-        endpoints=[],
-        sees=False,
-        context_length=1,
-        ready=False,
-        missing="prefill worker",
-        workers=1,
-        waiting=4,
-        tokens_per_s=1234.5,
-    )
-    error = ErrorStatus(
+    model = replace(MODEL, ready=False, missing="prefill worker", waiting=4, tokens_per_s=1234.5)
+    error = replace(
+        ERROR,
         code="worker_lost",
         status=502,
-        endpoint="/v1/completions",
-        model="demo",
         what="Its worker was lost.",
         count=12,
-        first_unix_s=1.0,
         last_unix_s=95.0,
-        request_id="x",
     )
     departed = DepartedStatus(
         worker_id="gone", model="demo", cause="died", why="It died.", planned=False, at_unix_s=40.0
@@ -122,24 +91,19 @@ def snapshot(*workers: WorkerStatus, **fields: Any) -> Snapshot:
         "ended_unix_s": 99.0,
     }
     slow = msgspec.convert(told, RequestStatus)
-    known: dict[str, Any] = {
+    shown: dict[str, Any] = {
         "version": "0.1.0",
-        "frontend_id": "f",
-        "at_unix_s": 100.0,
         "up_s": 3_700.0,
-        "draining": False,
         "verdict": "degraded",
         "reasons": ["worker b is unhealthy: it hangs"],
         "models": [model],
         "workers": list(workers),
-        "workers_left_out": 0,
         "departed": [departed],
         "errors": [error],
         "slowest": [slow] * 9,
-        "step_s": 1.0,
         "history": [point(float(at)) for at in range(1, 60)],
     }
-    return Snapshot(**(known | fields))
+    return replace(SNAPSHOT, **(shown | fields))
 
 
 def seen(shown: Snapshot) -> Seen:
