@@ -2,11 +2,14 @@
 msgpack list.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 
 from protocol.packed import pack, unpack
 
 TOKEN_ID_BYTES = 4
+
+_unpack_one = struct.Struct("<I").unpack
 
 
 def pack_tokens(token_ids: Iterable[int]) -> bytes:
@@ -19,12 +22,12 @@ def pack_tokens(token_ids: Iterable[int]) -> bytes:
 
 
 def unpack_tokens(packed: bytes) -> Sequence[int]:
-    """Unpacks 4n bytes into an array of n token ids.
+    """Unpacks 4n bytes into n token ids.
 
     Raises:
         ProtocolViolation: the length is no multiple of four.
     """
-    return unpack("I", packed)
+    return _unpack_one(packed) if len(packed) == TOKEN_ID_BYTES else unpack("I", packed)
 
 
 def count_tokens(packed: bytes) -> int:

@@ -19,6 +19,7 @@ from frontend.fleet.registry import Registry
 from frontend.http.asgi import HEAD_ONLY, Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.deadlines import Deadlines
+from frontend.http.direct_writes import DIRECT_WRITES
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.path_patterns import PathPatterns
@@ -92,6 +93,7 @@ class Application:
         path = scope.get("path", "")
         endpoint = self._endpoints.get(path)
         if endpoint is None:
+            scope.pop(DIRECT_WRITES, None)
             scope = tidied(scope)
             path = self._patterns.pattern_of(scope["path"])
             endpoint = self._endpoints.get(path)

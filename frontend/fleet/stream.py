@@ -2,14 +2,14 @@
 them.
 """
 
-import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
+from sys import maxsize
 from time import perf_counter
-from typing import Protocol
 
 from frontend.fleet.allowance import Allowance
 from frontend.fleet.rank import Rank
+from frontend.fleet.wakeup import Notified
 from frontend.routing.route import Placement
 from protocol.diffusion import Diffused
 from protocol.embedding import Embedded
@@ -17,44 +17,7 @@ from protocol.encoding import Encoded
 from protocol.errors import EncoderLost, EngineFault, MeshError, error_from_code
 from protocol.generation import Extras, Finished
 from protocol.replies import Delta, Failed
-from protocol.tokens import count_tokens
-
-
-class Notified(Protocol):
-    """A Notified is told that something arrived in a stream."""
-
-    def notify(self) -> None:
-        """Takes note that something arrived."""
-        ...
-
-
-class Wakeup:
-    """A Wakeup lets one handler wait for any of its requests to move.
-
-    Several deliveries before the handler runs wake it once: that is what merges tokens under load.
-    """
-
-    __slots__ = ("_loop", "_raised", "_waiter")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._raised = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def notify(self) -> None:
-        """Wakes the handler, since something arrived."""
-        self._raised = True
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Returns once something arrived since the last call."""
-        if not self._raised:
-            self._waiter = self._loop.create_future()
-            await self._waiter
-            self._waiter = None
-        self._raised = False
+from protocol.tokens import TOKEN_ID_BYTES, count_tokens
 
 
 class RequestStream:
@@ -65,6 +28,7 @@ class RequestStream:
         "_extras",
         "_gap_bounds",
         "_packed",
+        "_tokens_max",
         "_wakeup",
         "asked_at",
         "begun_at",
@@ -106,6 +70,7 @@ class RequestStream:
     ) -> None:
         self.request_id = request_id
         self._allowance = allowance
+        self._tokens_max = maxsize if allowance is None else allowance.tokens_max
         self._gap_bounds = gap_bounds
         self.placement = placement
         self.prefill_placement = prefill_placement or placement
@@ -167,6 +132,33 @@ class RequestStream:
             or self.encoded is not None
             or self.diffused is not None
         )
+
+    def extend(self, delta: Delta, now: float) -> bool:
+        """Adds tokens that go on behind others, with nothing beside them, as nearly all do; returns
+        False, and does nothing, where a delta is to be judged (`push`).
+
+        Args:
+            now: when their step came, by perf_counter.
+        """
+        packed, received = delta.token_ids, self.tokens_received
+        tokens = len(packed) // TOKEN_ID_BYTES
+        if (
+            delta.end is not None
+            or delta.extras is not None
+            or delta.start != received
+            or not received
+            or not tokens
+            or received + tokens > self._tokens_max
+            or self.held is not None
+        ):
+            return False
+        self._packed = self._packed + packed if self._packed else packed
+        self.tokens_received = received + tokens
+        index = bisect_left(self._gap_bounds, (now - self.last_at) / tokens)
+        self.gaps[index] = self.gaps.get(index, 0) + tokens
+        self.last_at = now
+        self._wakeup.notify()
+        return True
 
     def push(self, delta: Delta) -> None:
         """Adds what one engine step gave the request.

@@ -21,6 +21,7 @@ from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.body_counts import LARGE_BYTES, is_large
 from frontend.http.deadlines import Deadlines
+from frontend.http.direct_writes import DIRECT_WRITES
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.forms import FormPart
 from frontend.http.headers import (
@@ -103,7 +104,7 @@ class Exchange(Sending):
         now_unix_s: float,
         ignored: Ignored,
     ) -> None:
-        super().__init__(send, ignored)
+        super().__init__(send, ignored, scope.pop(DIRECT_WRITES, None))
         self.scope = scope
         self._receive = receive
         self._budget = budget

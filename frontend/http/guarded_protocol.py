@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from frontend.http.connections import Connections
 from frontend.http.cycle import Cycle, fill_in
+from frontend.http.direct_writes import offer_direct_writes
 from frontend.http.idle_timer import IdleTimer
 from frontend.http.refused import refused
 from frontend.http.slow_reader import SlowReader
@@ -118,10 +119,10 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Cycle, app: ASGI3Application) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._running = cycle
-        if self.server_state.closing:
-            cycle.keep_alive = False
+        cycle.keep_alive = cycle.keep_alive and not self.server_state.closing
         if not cycle.keep_alive and cycle.scope["http_version"] == "1.0":
             app = until_close(app, cycle)
+        offer_direct_writes(cycle)
         super()._start_asgi_task(cycle, app)
 
     def close_when_idle(self) -> None:

@@ -31,6 +31,7 @@ class Choice:
         "_cached",
         "_calls",
         "_leg",
+        "_plain",
         "_rules",
         "_text",
         "_told",
@@ -73,6 +74,8 @@ class Choice:
         self._rules = rules
         self._text = text
         """Makes text of its tokens; None where the worker reads the text."""
+        self._plain = None if rules.stops or rules.patterns or rules.shows_nothing else text
+        """Is the same where no text ends the answer."""
 
     @property
     def completion_tokens(self) -> int:
@@ -130,12 +133,11 @@ class Choice:
         """Returns what was gained since the last call; sets `finish_reason` when it was the
         last.
         """
-        finished, packed, extras = (
-            self.stream.finished,
-            self.stream.take(),
-            self.stream.take_extras(),
-        )
+        stream = self.stream
+        finished, packed, extras = stream.finished, stream.take(), stream.take_extras()
         self._leg += packed
+        if self._plain is not None and finished is None and not extras:
+            return Gain(self._plain.add(packed, None))
         gain = Gain()
         if self._text is not None:
             gain.text = self._text.add(packed, finished)
@@ -197,7 +199,7 @@ class Choice:
         """Takes its next leg."""
         legs = (*self.earlier_legs, self.stream)
         self.earlier_legs = legs if len(legs) <= LEGS_MAX else (legs[0], *legs[2:])
-        self.stream = stream
+        self.stream, self._told = stream, None
 
     def take_leg(self) -> bytes:
         """Returns, once, what the leg that ended has generated, packed u32."""

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 from frontend.fleet.model_entry import ModelEntry
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.mesh.dispatch import Dispatch

@@ -4,13 +4,14 @@ their tokens arrive, turned into text.
 
 import asyncio
 from bisect import insort
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from frontend.fleet.model_entry import ModelEntry
-from frontend.fleet.stream import Wakeup
+from frontend.fleet.wakeup import Wakeup
 from frontend.inflight.choice import Choice
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.inflight.siblings import Sibling, siblings
@@ -24,6 +25,13 @@ from protocol.generation import Finished, Generate
 
 PLACED_A_TURN: Final = 32
 """Counts the choices that are dispatched in one turn of the loop where all find room: some 2 ms."""
+
+
+Moved = list[tuple[Choice, Gain]]
+"""Pairs each choice that moved with what it gained."""
+
+Tell = Callable[[Moved], bool]
+"""Tells at once what a turn gained; returns False, and does nothing, where that takes a handler."""
 
 
 class Follower(Protocol):
@@ -59,7 +67,9 @@ class Generation:
         self._promise = promise
         self._live: list[Choice] = []
         self._loop = asyncio.get_running_loop()
-        self._wakeup = Wakeup(self._loop)
+        self._wakeup = Wakeup(self._loop, dispatch.rounds)
+        self._moved: Moved = []
+        """Holds what a turn gained that was left to the handler, until it takes it."""
         self._seeking: list[asyncio.Task[None]] = []
         """Lists the tasks that look for a worker while the other choices go on: one for choices
         that were never placed, and one per lost choice.
@@ -97,33 +107,55 @@ class Generation:
         """
         return bool(self._live) or not all(map(_has_found, self._seeking))
 
-    async def advance(self) -> list[tuple[Choice, Gain]]:
+    async def advance(self, tell: Tell | None = None) -> Moved:
         """Waits until something moved; returns each choice that did, with what it gained (nothing
         only at its end).
 
+        Args:
+            tell: takes what is gained in the midst of choices, of which nothing is returned then.
         Raises:
             MeshError: a choice failed, and with it the request.
         """
+        deal = None if tell is None or self._promise is not None else partial(self._deal, tell)
         while self._failure is None:
-            await self._wakeup.wait()
-            moved: list[tuple[Choice, Gain]] = []
-            for choice in self._live:
-                gain = choice.advance()
-                if self._begun and (
-                    choice.stream.tokens_received or choice.finish_reason is not None
-                ):
-                    self._note_begun(choice.index)
-                if choice.finish_reason is not None or gain:
-                    moved.append((choice, gain))
-                if (error := choice.take_loss()) is not None:
-                    self._seek(self._move(choice, error))
-            if any(choice.finish_reason for choice, _ in moved):
-                self._retire()
+            await self._wakeup.wait(deal)
+            moved, self._moved = self._moved or self._collect(), []
             if moved:
                 if self._promise is not None:
                     await self._promise.follow(moved)
                 return moved
         raise self._failure
+
+    def _deal(self, tell: Tell) -> bool:
+        """Has told what was gained, if that is all there is to do; keeps it for the handler
+        otherwise.
+        """
+        if self._failure is not None:
+            return False
+        moved = self._collect()
+        if not moved or (all(choice.finish_reason is None for choice, _ in moved) and tell(moved)):
+            return True
+        self._moved = moved
+        return False
+
+    def _collect(self) -> Moved:
+        """Returns what was gained since the last call; lets go on elsewhere what was lost."""
+        moved: Moved = []
+        ended = False
+        for choice in self._live:
+            gain = choice.advance()
+            if choice.finish_reason is not None:
+                ended = True
+                moved.append((choice, gain))
+            elif gain.text or gain:
+                moved.append((choice, gain))
+            if self._begun and (choice.stream.tokens_received or choice.finish_reason is not None):
+                self._note_begun(choice.index)
+            if choice.stream.error is not None and (error := choice.take_loss()) is not None:
+                self._seek(self._move(choice, error))
+        if ended:
+            self._retire()
+        return moved
 
     async def finish(self) -> list[Answer]:
         """Waits for every choice; returns their whole answers, by index.

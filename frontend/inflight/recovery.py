@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import Final
 
 from frontend.fleet.model_entry import ModelEntry
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList
 from frontend.mesh.dispatch import Dispatch

@@ -10,7 +10,8 @@ from frontend.fleet.booking import Booking
 from frontend.fleet.hopes import hopes
 from frontend.fleet.model_entry import PREFILL, ModelEntry
 from frontend.fleet.registry import Registry
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Rounds, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.bystanders import bystanders
 from frontend.mesh.candidates import Candidates, candidates
@@ -49,6 +50,8 @@ class Dispatch:
         chance: so many random bits.
         disagg_min_prompt: tokens of a prompt to be computed from which on it runs in two legs,
         where one worker could run it too.
+    Attributes:
+        rounds: deals with what arrived for handlers that need not be woken for it.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Dispatch:
         self._wire = wire
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
+        self.rounds = Rounds(self._loop)
         self._sender = Sender(
             wire,
             router,
@@ -128,7 +132,7 @@ class Dispatch:
 
     def take_step(self, worker: Worker, step: StepBatch) -> None:
         """Hands each request what one step of a worker's engine gave it."""
-        bookings = worker.bookings
+        bookings, suspects, now = worker.bookings, worker.suspects, perf_counter()
         for delta in step.deltas:
             booking = bookings.get(delta.request_id)
             if booking is None:  # aborted by us a moment ago
@@ -136,7 +140,8 @@ class Dispatch:
                     self._doubts.hear(worker, delta)
                 continue
             try:
-                self._take(worker, booking, delta)
+                if suspects or not booking.stream.extend(delta, now):
+                    self._take(worker, booking, delta)
             except Exception:
                 log.exception("request %s ends, since its output cannot be taken", delta.request_id)
                 booking.stream.fail(InternalFault("The frontend failed on this request."))
@@ -146,8 +151,7 @@ class Dispatch:
 
     def note_room(self, worker: Worker) -> None:
         """Lets the head of a model's queue try, since one of its workers may have room."""
-        entry = self.registry.entry_of(worker)
-        if entry is not None:
+        if (entry := self.registry.entry_of(worker)) is not None:
             entry.queue.room()
 
     def fail_all(self, worker: Worker, cause: LossCause) -> None:
@@ -215,13 +219,14 @@ class Dispatch:
         Raises:
             ModelNotFound, InvalidRequest, NoWorker: it is not.
         """
-        adapter = offer.request.lora_name
-        if not offer.admitted and adapter is not None and adapter not in entry.adapters:
+        adapter = None if offer.admitted else offer.request.lora_name
+        if adapter is not None and adapter not in entry.adapters:
             raise ModelNotFound(f"The LoRA adapter {adapter!r} is not loaded here.", param="model")
         if found.unmet:
             raise unmet_pins(offer.route)
-        found_hopes = hopes(self.registry, entry, self._loop.time(), patient=offer.admitted)
-        if not may_come(offer, found_hopes):
+        if not may_come(
+            offer, hopes(self.registry, entry, self._loop.time(), patient=offer.admitted)
+        ):
             raise NoWorker(
                 f"No {entry.missing} serves the model {entry.served.card.name!r} at the moment."
             )
@@ -235,8 +240,7 @@ class Dispatch:
     def _resume(self, stream: RequestStream) -> None:
         """Takes the answer that waited for the scores of a prompt, which have come."""
         held, stream.held = stream.held, None
-        worker = self._placed.get(stream.request_id)
-        if held and worker is not None:
+        if held and (worker := self._placed.get(stream.request_id)) is not None:
             self.take_step(worker, StepBatch(held))
 
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
@@ -285,8 +289,7 @@ class Dispatch:
         """Ends what a delta was the last of, or what cannot go on behind it."""
         now = self._loop.time()
         if isinstance(stream.error, EncoderLost):
-            encoders = self.registry.encoders
-            encoders.note_unreached(stream.fetches_from, worker.worker_id, now)
+            self.registry.encoders.note_unreached(stream.fetches_from, worker.worker_id, now)
         if stream.encoded is not None:
             self._encoder_room.note_encoded(worker, stream.sent_at, now)
         self._release(worker, delta.request_id)

@@ -11,7 +11,8 @@ from frontend.fleet.allowance import Allowance
 from frontend.fleet.encoders import Encoders
 from frontend.fleet.model_entry import DECODE, PREFILL, ModelEntry
 from frontend.fleet.rank import Rank
-from frontend.fleet.stream import Notified, RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Notified, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.candidates import Candidates, Ranks, with_room, without
 from frontend.mesh.encoding import EncodeLeg, encode_leg, encoder_for, without_pictures

@@ -13,7 +13,7 @@ from frontend.api.prompts.media import padded_runs
 from frontend.drain import refusal
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase
-from frontend.inflight.generation import Generation
+from frontend.inflight.generation import Generation, Moved
 from frontend.models.services import IMAGES
 from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText
@@ -166,9 +166,9 @@ class Client:
         try:
             await generation.start(self._requests(), self.rules)
             outcome.texts = [""] * self.asked.n
+            tell = self._tell if self.asked.number % 2 else None
             while generation.running:
-                for choice, gain in await generation.advance():
-                    outcome.texts[choice.index] += gain.text
+                self._tell(await generation.advance(tell))
         except MeshError:
             refused_by = set[str]().union(*(each.trail.refused_by for each in generation.choices))
             outcome.ranks_left = [] if entry.refused(refused_by) else sorted(entry.worker_of)
@@ -183,6 +183,11 @@ class Client:
                 worker_id for choice in generation.choices for worker_id in choice.trail.refused_by
             }
             generation.close()
+
+    def _tell(self, moved: Moved) -> bool:
+        for choice, gain in moved:
+            self.outcome.texts[choice.index] += gain.text
+        return True
 
     async def _draw(self) -> None:
         """As frontend/api/images/endpoint.py."""

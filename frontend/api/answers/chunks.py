@@ -8,7 +8,7 @@ _DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
 
-_NULL = b"null"
+NULL = b"null"
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -60,7 +60,15 @@ class ChunkWriter:
             (stream_options.include_usage).
     """
 
-    __slots__ = ("_around_text", "_choices", "_end", "_head", "_with_usage")
+    __slots__ = (
+        "_around_text",
+        "_begins",
+        "_choices",
+        "_end",
+        "_head",
+        "_plain_end",
+        "_with_usage",
+    )
 
     def __init__(
         self, head: dict[str, Any], *, around_text: tuple[bytes, bytes], with_usage: bool
@@ -69,25 +77,39 @@ class ChunkWriter:
         self._choices = self._head + b',"choices":[{"index":'
         self._around_text = around_text
         self._with_usage = with_usage
-        self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
+        self._begins: dict[int, bytes] = {}
+        """Maps each choice's index to what its pieces of text begin with."""
+        self._end_with(b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n")
 
     def count(self, usage: Usage) -> None:
         """Makes further chunks carry these counts (stream_options.continuous_usage_stats)."""
-        self._end = b'}],"usage":' + _encode(usage.as_json()) + b"}\n\n"
+        self._end_with(b'}],"usage":' + _encode(usage.as_json()) + b"}\n\n")
+
+    def _end_with(self, end: bytes) -> None:
+        self._end = end
+        self._plain_end = self._around_text[1] + b',"logprobs":null,"finish_reason":null' + end
 
     def text(
-        self, index: int, text: str, last: Last | None = None, logprobs: bytes = _NULL
+        self, index: int, text: str, last: Last | None = None, logprobs: bytes = NULL
     ) -> bytes:
         """Returns one chunk with a piece of text.
 
         Args:
             logprobs: of its tokens, in JSON.
         """
+        if last is None and logprobs is NULL:  # nearly all: only the text is anew
+            return self._begin(index) + _encode(text) + self._plain_end
         before, after = self._around_text
         return self._chunk(index, before + _encode(text) + after, last, logprobs)
 
+    def _begin(self, index: int) -> bytes:
+        begin = self._begins.get(index)
+        if begin is None:
+            begin = self._begins[index] = self._choices + b"%d," % index + self._around_text[0]
+        return begin
+
     def delta(
-        self, index: int, delta: bytes, last: Last | None = None, logprobs: bytes = _NULL
+        self, index: int, delta: bytes, last: Last | None = None, logprobs: bytes = NULL
     ) -> bytes:
         """Returns one chunk with a ready-made delta object in JSON."""
         return self._chunk(index, b'"delta":' + delta, last, logprobs)
@@ -99,7 +121,7 @@ class ChunkWriter:
         return self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n" + _DONE
 
     def _chunk(self, index: int, content: bytes, last: Last | None, logprobs: bytes) -> bytes:
-        reason, end = _NULL, self._end
+        reason, end = NULL, self._end
         if last is not None:
             reason = b'"' + last.finish_reason.encode() + b'",' + _encode(last.ended_by)[1:-1]
             if last.nvext is not None:

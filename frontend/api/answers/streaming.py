@@ -4,7 +4,7 @@ answers say at their end is made beside it.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.fields.nvext import told
@@ -12,8 +12,13 @@ from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.http.exchange import Exchange
 from frontend.http.json_slices import SLICE_BYTES
 from frontend.inflight.choice import Choice
-from frontend.inflight.generation import Generation
+from frontend.inflight.generation import Generation, Moved
 from frontend.text.output.gain import Gain
+
+CHOICES_AT_ONCE_MAX: Final = 16
+"""Bounds the choices of one answer that are told where their tokens arrive: of more, the events may
+be so large together that they are to be sent in several writes.
+"""
 
 
 class EventWriter(Protocol):
@@ -23,7 +28,7 @@ class EventWriter(Protocol):
         """Returns the events before all others; asked for when the first tokens have come."""
         ...
 
-    def turn(self, moved: list[tuple[Choice, Gain]]) -> Iterable[tuple[Choice, Gain]]:
+    def turn(self, moved: Moved) -> Iterable[tuple[Choice, Gain]]:
         """Returns what of a turn's gains is told one after the other: the gains, or portions of
         them.
         """
@@ -42,9 +47,21 @@ async def stream_events(exchange: Exchange, generation: Generation, writer: Even
     """Sends what every turn of the generation gained as one write, then the end.
 
     Nothing is sent before the first token, so that an error until then has its status. A turn's
-    events that are large together are sent in several writes, with turns of the loop between.
+    events that are large together are sent in several writes, with turns of the loop between. What
+    is ordinary, text in the midst of an answer to a client that reads, is sent where it arrives.
     """
     turn, event_of = writer.turn, writer.event
+    sends_at_once, send_now = exchange.sends_at_once, exchange.send_events_now
+
+    def tell(moved: Moved) -> bool:
+        # log probabilities may be many, and told in portions
+        if moved[0][1].token_ids or len(moved) > CHOICES_AT_ONCE_MAX or not sends_at_once():
+            return False
+        events = b"".join([event_of(choice, gain) for choice, gain in turn(moved)])
+        if events:
+            send_now(events)
+        return True
+
     moved = await generation.advance()
     begin = await writer.begin()
     events = [begin] if begin else []
@@ -65,7 +82,7 @@ async def stream_events(exchange: Exchange, generation: Generation, writer: Even
         if gained := b"".join(events):
             await exchange.send_events(gained)
         events = []
-        moved = await generation.advance()
+        moved = await generation.advance(tell)
 
 
 class ChunkEvents:
@@ -94,7 +111,7 @@ class ChunkEvents:
         """Returns nothing, since there are no events before the first chunk."""
         return b""
 
-    def turn(self, moved: list[tuple[Choice, Gain]]) -> Iterable[tuple[Choice, Gain]]:
+    def turn(self, moved: Moved) -> Iterable[tuple[Choice, Gain]]:
         """Returns a turn's gains, in portions where log probabilities are told: a choice may have
         gained many.
         """

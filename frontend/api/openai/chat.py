@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from frontend.api.answers.chunks import ChunkWriter, Last, Usage
+from frontend.api.answers.chunks import NULL, ChunkWriter, Last, Usage
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs
 from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
 from frontend.api.answers.token_fields import (
@@ -177,7 +177,7 @@ async def _stream(
     changed = bool(request.echo) or request.include_reasoning is False or ids is not None
 
     def chunk(choice: Choice, gain: Gain, last: Last | None) -> bytes:
-        logprobs, first = b"null", choice.index not in begun
+        logprobs, first = NULL, choice.index not in begun
         if gain.token_ids or (last is not None and request.logprobs):
             logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
         if changed:

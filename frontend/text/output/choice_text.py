@@ -76,6 +76,8 @@ class ChoiceText:
             The text that is safe to show. After a stop string there is none.
         """
         token_ids = unpack_tokens(packed)
+        if finished is None and self._matcher is None:
+            return self._detokenizer.feed(token_ids)
         if (
             finished is not None
             and finished.matched_token_id is not None

@@ -25,7 +25,8 @@ from frontend.api.answers.logprobs import (
 )
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.fleet.rank import Rank
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.inflight.choice import Choice
 from frontend.models.served import ServedModel
 from frontend.routing.route import Placement, RouteRequest

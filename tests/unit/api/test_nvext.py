@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import asdict, fields
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from frontend.api.fields.nvext import ExtraField, NvExt, RouterOverride, told, wishes
 from frontend.fleet.rank import Rank
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.http.routing_headers import HEADER_FIELDS
 from frontend.inflight.choice import Choice
 from frontend.routing.route import Placement, RouteRequest, Weights
-from frontend.text.output.choice_text import ChoiceText, OutputRules
+from frontend.text.output.choice_text import OutputRules
 from kv_events.index import BlockBudget
 from protocol.errors import InvalidRequest
 from protocol.generation import Finished, Generate, Sampling
@@ -189,14 +190,13 @@ def choice(*, finished: Finished | None = None, queue_s: float = 0.0, predicted:
         "r", Wakeup(loop), Placement(Rank(hello, 3, BlockBudget(10)), cached_tokens=predicted)
     )
     stream.finished, stream.queue_s = finished, queue_s
-    text: Any = ChoiceText.__new__(ChoiceText)  # is not asked
     prompt = pack_tokens(range(100))
     return Choice(
         0,
         Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0),
         RouteRequest(prompt),
         stream,
-        text,
+        None,
         rules=OutputRules(),
     )
 

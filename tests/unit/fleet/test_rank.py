@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from frontend.fleet.booking import Booking
 from frontend.fleet.rank import SLACK_BLOCKS, SLACK_RATIO, STEPS_AHEAD, Rank
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.fleet.worker import Worker
 from frontend.routing.route import Placement
 from kv_events.index import BlockBudget

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.inflight.embeddings import IN_FLIGHT_MAX, PER_RANK, Embeddings
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList

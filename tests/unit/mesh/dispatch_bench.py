@@ -9,7 +9,8 @@ from typing import Any
 from frontend.fleet.encoders import encodes
 from frontend.fleet.model_entry import WHOLE, ModelEntry
 from frontend.fleet.registry import Registry
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.offer import Offer

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from frontend.fleet.booking import Booking
 from frontend.fleet.rank import Rank
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.mesh.bystanders import READ_S, SUSPECT_STEPS, bystanders
 from frontend.routing.route import Placement
 from kv_events.index import BlockBudget

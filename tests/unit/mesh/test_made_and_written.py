@@ -4,7 +4,8 @@ import asyncio
 
 from msgspec.structs import replace
 
-from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.wakeup import Wakeup
 from frontend.mesh.offer import Offer
 from frontend.routing.route import RouteRequest
 from protocol.diffusion import Diffuse, Diffused, Progress
