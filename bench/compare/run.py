@@ -1,4 +1,4 @@
-"""`python -m bench.compare.run --table standard|quick --peers none|dynamo,gateway,asgi,bare
+"""`python -m bench.compare.run --table standard|quick|paced --peers none|dynamo,gateway,asgi,bare
 --rounds 3`
 
 Starts kvmesh and its peers side by side, gives them the same load in turns (row by row, round by
@@ -195,7 +195,7 @@ def run_table(rows: Sequence[Row], names: Sequence[str], rounds: int, seed: int)
 
 def markdown(result: dict[str, Any], names: Sequence[str]) -> str:
     """The table of medians: headline figure, and CPU of frontend + engines (ms a request, or µs a
-    token in streams).
+    token in streams); of streams the gaps between tokens too, p50 to p99.
     """
     lines = ["| work | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for row in result["rows"].values():
@@ -215,9 +215,15 @@ def markdown(result: dict[str, Any], names: Sequence[str]) -> str:
                 if (median["tokens_per_event"] or 0) > 1.05
                 else ""
             )
+            # no stream waits much longer than the others do
+            gaps = (
+                f", gap {median['gap_p50_ms']:.3g} to {median['gap_p99_ms']:.3g} ms"
+                if unit == "us_per_token" and median["gap_p50_ms"]
+                else ""
+            )
             value = median[row["headline"]]
             cells.append(
-                (f"{value:,.0f}" if value >= 1000 else f"{value:.3g}") + f" ({cpu}{merged})"
+                (f"{value:,.0f}" if value >= 1000 else f"{value:.3g}") + f" ({cpu}{merged}{gaps})"
             )
         lines.append(f"| {row['title']}: {row['headline']} | " + " | ".join(cells) + " |")
     for moment, found in result["memory"].items():
