@@ -255,15 +255,17 @@ class WatchedEngine:
             )
 
     def _take(self, deltas: Sequence[Delta]) -> None:
-        now = self._clock()
-        watch_of = self._watch_of
+        now, watch_of, heard = self._clock(), self._watch_of, None
         for delta in deltas:
             watch = watch_of.get(delta.request_id)
             if watch is None:
                 self._take_canary(delta, now)
                 continue
-            # a refusal, an expiry or an abort need not come from the rank
-            if delta.token_ids or isinstance(delta.end, _MADE) or _progresses(delta):
+            # Once a step is enough. A refusal, an expiry or an abort need not come from the rank.
+            if watch is not heard and (
+                delta.token_ids or isinstance(delta.end, _MADE) or _progresses(delta)
+            ):
+                heard = watch
                 watch.note_output(now)
             if not delta.start or delta.end is not None:
                 watch.waiting_tokens -= self._prompt_tokens.pop(delta.request_id, 0)

@@ -148,10 +148,16 @@ class Intake:
             requester = owners.get(delta.request_id)
             if requester is None:
                 continue  # its frontend is gone
-            batches.setdefault(requester, []).append(delta)
-            if not delta.start or delta.end is not None:
-                self._counts.note_output(delta)
-            if delta.end is not None:
+            batch = batches.get(requester)
+            if batch is None:
+                batches[requester] = [delta]
+            else:
+                batch.append(delta)
+            end = delta.end
+            if end is None and delta.start:
+                continue  # nearly all: tokens in the midst of an answer
+            self._counts.note_output(delta)
+            if end is not None:
                 del owners[delta.request_id]
                 self._jobs.discard(delta.request_id)
                 if delta.request_id in self._aborted:
