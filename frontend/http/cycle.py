@@ -44,6 +44,19 @@ class Cycle(RequestResponseCycle):
     _head = b""
     """Holds the head of an answer until its body begins."""
 
+    @property
+    def in_chunks(self) -> bool:
+        """Tells whether a further chunk of the body can be written now: some went before it, and
+        the client has read them, but for what is little.
+        """
+        return (
+            self.chunked_encoding is True
+            and not self._head
+            and not self.flow.write_paused
+            and not self.disconnected
+            and not self.response_complete
+        )
+
     def note_client_gone(self) -> None:
         """Ends what is sent, and tells whoever is to know."""
         self.disconnected = True

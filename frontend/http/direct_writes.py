@@ -2,9 +2,8 @@
 
 from typing import Final, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
 from frontend.http.asgi import Scope
+from frontend.http.cycle import Cycle
 
 DIRECT_WRITES: Final = "kvmesh.direct_writes"
 """Names, in the scope of a request, its DirectWrites; whoever takes them takes them out, since they
@@ -27,30 +26,24 @@ class DirectWrites(Protocol):
 
 
 class CycleWrites:
-    """A CycleWrites writes past `send` of uvicorn's cycle, which does no more than this with a
+    """A CycleWrites writes past `send` of its cycle, which does no more than this with a
     piece in the midst of a body: a message, two layers and a turn of the handler less.
     """
 
     __slots__ = ("_cycle", "_write")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, cycle: Cycle) -> None:
         self._cycle = cycle
         self._write = cycle.transport.write
 
     def ready(self) -> bool:
-        cycle = self._cycle
-        return (
-            cycle.chunked_encoding is True
-            and not cycle.flow.write_paused
-            and not cycle.disconnected
-            and not cycle.response_complete
-        )
+        return self._cycle.in_chunks
 
     def write(self, piece: bytes) -> None:
         self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
 
-def offer_direct_writes(cycle: RequestResponseCycle) -> None:
+def offer_direct_writes(cycle: Cycle) -> None:
     """Puts the DirectWrites of a request that may be answered by a stream into its scope."""
     if cycle.scope["method"] == "POST":
         cast("Scope", cycle.scope)[DIRECT_WRITES] = CycleWrites(cycle)

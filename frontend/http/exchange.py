@@ -266,8 +266,7 @@ class Exchange(Sending):
             self._task = None
             self._deadlines.end(self)
             self._body.give_back()
-        # The frames of a traceback hold the error that holds them, and with it the whole request,
-        # until garbage is collected.
+        # A traceback's frames and the error hold each other, and with them the whole request.
         error.__traceback__ = error.__context__ = error.__cause__ = None
         try:
             async with asyncio.timeout(ERROR_SEND_S_MAX):
