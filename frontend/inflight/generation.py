@@ -5,6 +5,7 @@ their tokens arrive, turned into text.
 import asyncio
 from bisect import insort
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Final, Protocol
 
@@ -67,6 +68,8 @@ class Generation:
         self._promise = promise
         self._live: list[Choice] = []
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        """Is the handler's, in which a choice is moved, whoever finds that it is lost."""
         self._wakeup = Wakeup(self._loop, dispatch.rounds)
         self._moved: Moved = []
         """Holds what a turn gained that was left to the handler, until it takes it."""
@@ -250,7 +253,7 @@ class Generation:
             choice.stream.finished = Finished("length", choice.route.prompt_tokens, 0)
 
     def _seek(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
+        task = self._loop.create_task(work, context=self._context)
         self._seeking.append(task)
         task.add_done_callback(self._on_sought)
 
