@@ -8,6 +8,7 @@ show that it is seen.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -123,6 +124,8 @@ def main() -> int:
         help="slow frontend:chat, frontend:token or workers:chat down",
     )
     arguments = parser.parse_args()
+    # whoever ends this ends what it started, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun_at = time.monotonic()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         folder = Path(directory)

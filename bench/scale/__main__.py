@@ -7,6 +7,7 @@ beside it is drawn of all.
 
 import argparse
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.curves) - set(CURVES):
         parser.error(f"no such curve: {', '.join(sorted(unknown))}")
+    # whoever ends this ends what it started, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     found: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     for name in (name for name in CURVES if name in (arguments.curves or CURVES)):
         begun_at = time.monotonic()
