@@ -36,6 +36,7 @@ from frontend.mesh.port import open_port
 from frontend.mesh.sockets import mesh_context
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
+from frontend.observe.loop_lag import LoopLag
 from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.request_tally import HistogramBounds
@@ -131,7 +132,9 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
         tell_loading=None if place is None else partial(tell_loading, place.link),
     )
     assembly = Assembly[Exchange](settings, surroundings, loop.time)
-    read_at_scrapes(settings, surroundings, assembly, segments)
+    lag = LoopLag()
+    lag.start()
+    read_at_scrapes(settings, surroundings, assembly, segments, lag)
     _heed_signals(lambda: assembly.drain.on_signal(loop.time()), place)
     log.info(
         "serving http://%s:%d, workers connect to %s%s",
@@ -142,6 +145,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     try:
         await _serve_http(settings, assembly, metrics, listener, place=place, spans=spans)
     finally:
+        lag.close()
         await assembly.close()
         await port.deserted()
         if subscriber is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from frontend.drain import Drain
 from frontend.fleet.registry import Registry
 from frontend.observe.families import Family
+from frontend.observe.loop_lag import EVERY_S, STALL_S, LoopLag
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.router_metrics import Reading
 from frontend.text.tokenizing.segment_cache import SegmentCache
@@ -80,6 +81,28 @@ def tokenizer_readings(cache: SegmentCache, prefix: str) -> Iterator[Reading]:
         ("bytes_max", "Bound on that", cache.bytes_max),
     ):
         yield f"kvmesh_frontend_tokenizer_cache_{name}", help_text, "gauge", value, {}
+
+
+def loop_readings(lag: LoopLag, prefix: str) -> Iterator[Reading]:
+    """Yields how late the loop was.
+
+    Args:
+        prefix: what the reference product's names begin with.
+    """
+    yield (
+        f"{prefix}_event_loop_delay_seconds",
+        f"How late the loop came to what was due, looked at every {EVERY_S:g} s",
+        "histogram",
+        lag.late_s,
+        {},
+    )
+    yield (
+        f"{prefix}_event_loop_stall",
+        f"Of these looks, those at which it was later than {STALL_S:g} s",
+        "counter",
+        lag.stalls,
+        {},
+    )
 
 
 def _ranks(registry: Registry) -> Iterator[Reading]:

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
-from frontend.observe.buckets import Buckets
-from frontend.observe.router_metrics import Reading
+from frontend.observe.decision_parts import EVERY
+from frontend.observe.router_metrics import Reading, RouterMetrics
 
 
 def worker_readings(
-    registry: Registry, decision_s: Buckets, *, router_id: str, prefix: str
+    registry: Registry, router: RouterMetrics, *, router_id: str, prefix: str
 ) -> Iterator[Reading]:
     """Yields what this frontend's router knows of each worker; what it knew of one that is gone
     goes with it.
 
     Args:
-        decision_s: times of all choices.
+        router: has the times of all choices.
         router_id: names this frontend.
         prefix: what the reference product's names of a frontend begin with.
     """
-    yield from _decisions(router_id, decision_s)
+    yield from _decisions(router_id, router)
     for worker in registry.workers.values():
         namespace = worker.hello.endpoint.removeprefix("dyn://").partition(".")[0]
         labels = {
@@ -34,21 +34,29 @@ def worker_readings(
         yield from _active(worker, prefix)
 
 
-def _decisions(router_id: str, decision_s: Buckets) -> Iterator[Reading]:
+def _decisions(router_id: str, router: RouterMetrics) -> Iterator[Reading]:
     yield (
         "kvmesh_router_decision_seconds",
         "Time to choose a rank, hashing included",
         "histogram",
-        decision_s,
+        router.decision_s,
         {},
     )
     yield (
         "dynamo_router_overhead_total_ms",
         "The same in milliseconds",
         "histogram",
-        decision_s.scaled(1_000),
+        router.decision_s.scaled(1_000),
         {"router_id": router_id},
     )
+    for name, help_text, seconds in router.decision_parts.named():
+        yield (
+            f"dynamo_router_overhead_{name}_ms",
+            f"Of that, in milliseconds, {help_text}: of one choice in {EVERY} by KV events",
+            "histogram",
+            seconds.scaled(1_000),
+            {"router_id": router_id},
+        )
 
 
 def _routed(worker: Worker, labels: dict[str, str]) -> Iterator[Reading]:

@@ -14,7 +14,7 @@ from frontend.inflight.generation import Generation
 from frontend.inflight.request_log import log_request
 from frontend.inflight.request_spans import add_request_spans
 from frontend.observe.metrics import FrontendMetrics
-from frontend.observe.request_metrics import OpenRequest
+from frontend.observe.request_metrics import At, OpenRequest
 from frontend.observe.request_record import RequestRecord
 from protocol.error_answers import error_status
 from protocol.errors import MeshError
@@ -57,6 +57,8 @@ class Recording:
         )
         if exchange.prepared_at:
             record.prepared_s = exchange.prepared_at - exchange.came_at
+            if exchange.tokenized_s:
+                self._requests.note_text(exchange.rendered_s, exchange.tokenized_s)
         if exchange.work is not None:
             note_course(record, exchange.work, exchange.came_at)
         self._requests.note(record)
@@ -80,11 +82,26 @@ class Recording:
                 streams=exchange.streams,
                 begun=begun,
                 output_tokens=tokens,
+                at=_at(exchange, begun=begun),
             )
 
     def _known(self, model: str) -> str:
         entry = self._registry.entry(model) if model else None
         return "" if entry is None else entry.served.card.name
+
+
+def _at(exchange: Exchange, *, begun: bool) -> At:
+    work = exchange.work
+    if not exchange.prepared_at:
+        return "preprocess", ""
+    if isinstance(work, Generation):
+        stream = work.choices[0].stream if work.choices else None
+    else:
+        stream = getattr(work, "stream", None)
+    if stream is None:
+        return "route", ""
+    leg = "decode" if begun else "prefill"
+    return leg, "aggregated" if stream.prefill_placement is stream.placement else leg
 
 
 def _has_begun(choice: Choice) -> bool:

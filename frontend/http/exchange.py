@@ -83,12 +83,14 @@ class Exchange(Sending):
         rids: the client's own names of what is generated.
         work: what runs for it on workers, or ran.
         prepared_at: when its prompt was tokenized, by perf_counter; 0 before.
+        rendered_s, tokenized_s: seconds that its template and its tokenizer took, if they were
+        looked at.
         traceparent, tracestate: name the span that the work is below.
         trace: its own span; None where none is recorded.
     """
 
     work: Abortable | None = None
-    prepared_at = 0.0
+    prepared_at = rendered_s = tokenized_s = 0.0
     trace: RequestTrace | None = None
 
     def __init__(

@@ -19,6 +19,7 @@ from frontend.mesh.encoding import EncodeLeg, encode_leg, encoder_for, without_p
 from frontend.mesh.offer import Offer
 from frontend.mesh.pairing import ROOM_BITS, Partner, legs_of
 from frontend.mesh.wire import MeshWire
+from frontend.observe.decision_parts import EVERY
 from frontend.observe.router_metrics import RouterMetrics
 from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.router import Router
@@ -77,6 +78,8 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._routed_at = self._routing_s = 0.0
         """Say of the last decision when it was made, and how long that took."""
+        self._until_apart = EVERY if router.mode == "kv" else 0
+        """Counts the choices down to the one that is taken apart; below 0 none is."""
 
     def send(
         self, entry: ModelEntry, found: Candidates, offer: Offer, wakeup: Wakeup
@@ -200,7 +203,20 @@ class Sender:
         self._routed_at = perf_counter()
         self._routing_s = self._routed_at - begun_s
         self._metrics.count_decision(self._router.mode, self._routing_s)
+        self._until_apart -= 1
+        if not self._until_apart:
+            self._take_apart(ranks, route)
         return placement
+
+    def _take_apart(self, ranks: Ranks, route: RouteRequest) -> None:
+        self._until_apart = EVERY
+        again = route.followed_by(b"")  # which is not hashed yet
+        sizes = {rank.block_size_tokens for rank in ranks}
+        self._metrics.decision_parts.note(
+            self._routing_s,
+            do_hash=lambda: [again.blocks(size) for size in sizes],
+            do_find=lambda: self._router.cached_tokens(ranks, again),
+        )
 
     def _stream(
         self,

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from frontend.observe.error_types import ERROR_TYPES, GONE, REJECTIONS, error_type_of
-from frontend.observe.request_metrics import OpenRequest, RequestMetrics
+from frontend.observe.request_metrics import OPEN_AT, OpenRequest, RequestMetrics
 from frontend.observe.request_tally import HISTOGRAMS, STAGES
 
 Sums = Counter[tuple[str, ...]]
@@ -111,6 +111,7 @@ class RequestFamilies(Collector):
 
     def _open(self, opened: Sequence[OpenRequest]) -> Iterator[Metric]:
         started, active, queued = Sums(), Sums(), Sums()
+        stages = Sums(dict.fromkeys(OPEN_AT, 0))
         for model in self._requests.tallies:
             active[model,] = queued[model,] = 0
         for (model, endpoint, streams, _), count in self._requests.ended.items():
@@ -118,6 +119,7 @@ class RequestFamilies(Collector):
         for each in opened:
             active[each.model,] += 1
             queued[each.model,] += not each.begun
+            stages[each.at] += 1
             if each.model:  # until then it may yet turn out to be another one's
                 started[each.model, each.endpoint, _kind(each.streams)] += 1
         for labels, count in started.items():
@@ -136,6 +138,12 @@ class RequestFamilies(Collector):
             "Of these, those that wait, or whose prompt is computed, as far as it is told",
             ["model"],
             queued,
+        )
+        yield self._gauge(
+            "stage_requests",
+            "Requests being answered, by what they are at, and by leg where they have two",
+            ["stage", "phase"],
+            stages,
         )
 
     def _histograms(self) -> Iterator[Metric]:
@@ -157,6 +165,19 @@ class RequestFamilies(Collector):
                 buckets = place(tally)
                 family.add_metric([model, stage], buckets.cumulated(), buckets.total)
         yield family
+        family = HistogramMetricFamily(
+            f"{self._prefix}_embedding_latency_seconds",
+            "From the coming of texts to embed to the end of the answer",
+            labels=["model"],
+        )
+        for model, tally in tallies.items():
+            if tally.embedding.count:
+                family.add_metric([model], tally.embedding.cumulated(), tally.embedding.total)
+        yield family
+        for name, help_text, buckets in self._requests.timed():
+            family = HistogramMetricFamily(f"{self._prefix}_{name}", help_text)
+            family.add_metric([], buckets.cumulated(), buckets.total)
+            yield family
 
     def _counter(self, name: str, help_text: str, labels: Sequence[str], sums: Sums) -> Metric:
         return _counter(f"{self._prefix}_{name}", help_text, labels, sums)

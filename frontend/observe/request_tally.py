@@ -43,6 +43,7 @@ class RequestTally:
         self.route = Buckets(STAGE_S)
         self.prefill = Buckets(STAGE_S)
         self.decode = Buckets(STAGE_S)
+        self.embedding = Buckets(bounds.ttft)
 
     def add(self, record: RequestRecord) -> None:
         """Adds a request that ran a model, or would have."""
@@ -57,6 +58,8 @@ class RequestTally:
             self.output_tokens.add(record.output_tokens)
         elif record.prompt_tokens and not record.error:  # it was embedded
             self.input_tokens.add(record.prompt_tokens)
+            if record.endpoint == "embeddings":
+                self.embedding.add(record.took_s)
         first_s, sent_s, last_s = record.first_token_s, record.sent_s, record.last_token_s
         if first_s is None or sent_s is None or last_s is None:
             return

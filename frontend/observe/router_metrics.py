@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from frontend.observe.buckets import Buckets
+from frontend.observe.decision_parts import DecisionParts
 from frontend.observe.families import SummedRegistry
 from frontend.observe.media_metrics import EncodingMetrics
 from frontend.observe.worker_tally import FinishedStream, WorkerTally
@@ -47,6 +48,7 @@ class RouterMetrics:
         """Counts requests placed on a rank, by the router's mode."""
         self.decision_s = Buckets(_DECISION_S)
         """Counts how long choices of a rank took, hashing included."""
+        self.decision_parts = DecisionParts()
         self.queue_s = Buckets(_QUEUE_S)
         """Counts how long requests waited for a rank with room."""
         self._prompt_tokens = self._predicted_tokens = self._best_tokens = self._cached_tokens = 0

@@ -79,11 +79,14 @@ def test_a_batch_is_one_request_of_all_its_tokens(vectors: Fleet, client: openai
         return http_metric(vectors.url, f"dynamo_frontend_{name}", model=MODEL, **labels)
 
     ended = {"endpoint": "embeddings", "status": "success"}
-    before = counted("requests_total", **ended), counted("input_sequence_tokens_sum")
+    names = "input_sequence_tokens_sum", "embedding_latency_seconds_count"
+    client.embeddings.create(model=MODEL, input="the first one")
+    before = counted("requests_total", **ended), *map(counted, names)
     answer = client.embeddings.with_raw_response.create(model=MODEL, input=TEXTS[:5])
     tokens = answer.parse().usage.prompt_tokens
     assert counted("requests_total", **ended) == before[0] + 1
-    assert counted("input_sequence_tokens_sum") == before[1] + tokens
+    assert counted(names[0]) == before[1] + tokens
+    assert counted(names[1]) == before[2] + 1
     (line,) = [
         line
         for line in vectors.processes[0].output().splitlines()

@@ -78,6 +78,17 @@ def test_a_streamed_chat_is_counted_in_each_series(client: openai.OpenAI, rise: 
         assert rise(f"{START}stage_duration_seconds_count", model="demo", stage=stage) == 1
 
 
+def test_template_and_tokenizer_are_timed_of_some_chats(client: openai.OpenAI, rise: Rise) -> None:
+    names = [f"{START}{what}_seconds" for what in ("template", "tokenize")]
+    for _ in range(500):  # one in 16, by lot
+        client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
+        if rise(f"{names[0]}_count"):
+            break
+    for name in names:
+        assert rise(f"{name}_count") == 1
+        assert rise(f"{name}_sum") > 0
+
+
 def test_whole_answers_have_no_time_to_a_first_token(client: openai.OpenAI, rise: Rise) -> None:
     client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
     labels = {"model": "demo", "endpoint": "chat_completions", "request_type": "unary"}

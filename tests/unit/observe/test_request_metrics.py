@@ -37,6 +37,7 @@ def open_request(tokens: int, model: str = "demo") -> OpenRequest:
         streams=True,
         begun=tokens > 0,
         output_tokens=tokens,
+        at=("decode" if tokens else "prefill", "aggregated"),
     )
 
 
@@ -58,6 +59,8 @@ def test_open_requests_count_as_begun_and_their_tokens_as_generated() -> None:
     assert told[f"p_requests_started_total{labels}"] == 3
     assert told['p_output_tokens_total{model="demo"}'] == 12
     assert told['p_inflight_requests{model="demo"}'] == 2
+    assert told['p_stage_requests{phase="aggregated",stage="prefill"}'] == 2
+    assert told['p_stage_requests{phase="",stage="route"}'] == 0
     assert told['p_queued_requests{model="demo"}'] == 1
     assert told['p_inflight_requests{model=""}'] == 1
     assert requests.totals().output_tokens == 12
