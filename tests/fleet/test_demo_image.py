@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from tests.demo_image.drawing import COLOUR_NAMES, SHAPES
 from tests.demo_image.golden_prompts import ENOUGH, PROMPTS
 from tests.demo_image.scoring import faults
 from tests.fleet.pictures import data_url, picture
+from tests.kit.browser import CHROMIUM, Browser
 from tests.kit.fleet import Fleet
 from tests.kit.forks import start_light
+from tests.kit.status_page import ask, choose, opened
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
@@ -30,26 +33,35 @@ Picture = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    """A frontend's, with a worker that has the demo; the worker itself is without SGLang."""
+def drawing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A frontend with a worker that has the demo; the worker itself is without SGLang."""
     fleet = Fleet(tmp_path_factory.mktemp("demo"))
     fleet.frontend()
     command = worker_command([fleet.mesh], "--demo", "image")
     fleet.launch("worker", command, by=start_light)
     try:
         fleet.wait_for_workers(1, wait_s_max=START_S_MAX)
-        with fleet.client() as client:
-            yield client
+        yield fleet
     finally:
         fleet.stop()
+
+
+@pytest.fixture(scope="module")
+def client(drawing: Fleet) -> Iterator[openai.OpenAI]:
+    with drawing.client() as client:
+        yield client
 
 
 def draw(client: openai.OpenAI, prompt: str, seed: int, **options: Any) -> Picture:
     asked = {"prompt": prompt, "response_format": "b64_json", "extra_body": {"seed": seed}}
     answer: Any = client.images.generate(**(asked | options))
     (made,) = answer.data
-    with Image.open(io.BytesIO(base64.b64decode(made.b64_json))) as opened:
-        return np.asarray(opened.convert("RGB"))
+    return seen(made.b64_json)
+
+
+def seen(text: str) -> Picture:
+    with Image.open(io.BytesIO(base64.b64decode(text))) as shown:
+        return np.asarray(shown.convert("RGB"))
 
 
 def test_pictures_show_what_was_asked_for(client: openai.OpenAI) -> None:
@@ -63,6 +75,26 @@ def test_pictures_show_what_was_asked_for(client: openai.OpenAI) -> None:
     assert len(PROMPTS) - len(found) >= ENOUGH, found
     assert {picture.shape for picture in pictures} == {(128, 128, 3)}
     assert (draw(client, PROMPTS[0].prompt, 0) == pictures[0]).all()  # of the same seed
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_status_page_has_it_draw(drawing: Fleet, tmp_path: Path) -> None:
+    wish = PROMPTS[0]
+    with Browser(tmp_path) as browser:
+        page = opened(browser, drawing)
+        choose(page, "kvmesh-demo-image")
+        shown: list[Picture] = []
+        for count in (1, 2, 3):  # each of a seed of its own
+            ask(page, wish.prompt)
+            page.until(f"document.querySelectorAll('.message.assistant .meta').length === {count}")
+            made = "[...document.querySelectorAll('.message.assistant img')].at(-1)"
+            assert page.value(f"{made}.classList.contains('partial')") is False
+            shown.append(seen(page.value(f"{made}.src").partition("base64,")[2]))
+        page.picture(tmp_path / "drawn.png")
+        assert page.complaints() == []
+    assert {picture.shape for picture in shown} == {(128, 128, 3)}
+    assert min([faults(picture, wish) for picture in shown], key=len) == []
+    assert len({picture.tobytes() for picture in shown}) == len(shown)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

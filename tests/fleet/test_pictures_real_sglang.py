@@ -9,12 +9,15 @@ import httpx
 import openai
 import pytest
 
-from tests.demo_vision.golden import Entry, chat_messages, golden_entries
+from tests.demo_vision.golden import Entry, chat_messages, golden_entries, picture_file
 from tests.fleet.pictures import data_url, picture
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.seeing import ASKED, FAMILIES, run, seeing_workers
 from tests.fleet.test_kv_real_sglang import agree, settle
+from tests.kit.browser import CHROMIUM, Browser
 from tests.kit.fleet import Fleet
+from tests.kit.status_page import ANSWERED, choose, opened
+from tests.kit.status_page import ask as write
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
@@ -85,6 +88,25 @@ def test_the_demo_model_says_what_it_sees(client: openai.OpenAI, entry: Entry) -
     assert answer.usage.prompt_tokens == entry["prompt_tokens"]
     told = answer.usage.prompt_tokens_details.model_dump()  # type: ignore[union-attr]
     assert (told.get("image_tokens") or 0) == entry["image_tokens"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_status_page_is_told_what_is_seen(real: Fleet, tmp_path: Path) -> None:
+    with Browser(tmp_path) as browser:
+        page = opened(browser, real)
+        choose(page, "kvmesh-demo-vision")
+        page.upload("#file", [picture_file("red-circle")])
+        page.until("document.querySelector('.upload img')")
+        write(page, "What do you see?")
+        page.until(ANSWERED)
+        write(page, "What colour is the circle?")  # which it saw before
+        page.until("document.querySelectorAll('.message.assistant .meta').length === 2")
+        page.picture(tmp_path / "seen.png")
+        said = (
+            "[...document.querySelectorAll('.message.assistant .text')].map((p) => p.textContent)"
+        )
+        assert page.value(said) == ["A red circle.", "The circle is red."]
+        assert page.complaints() == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)

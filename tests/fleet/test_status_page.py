@@ -8,8 +8,9 @@ import openai
 import pytest
 
 from tests.fleet.pictures import picture
-from tests.kit.browser import CHROMIUM, Browser, Page
+from tests.kit.browser import CHROMIUM, Browser
 from tests.kit.fleet import Fleet
+from tests.kit.status_page import ANSWERED, READY, ask, choose, opened
 from workers.demo_model import demo_model_dir
 
 pytestmark = pytest.mark.skipif(
@@ -25,9 +26,6 @@ SEES = (
     *("--context-length", "4096", "--sim-output-tokens-mean", "20"),
 )
 DRAWS = ("--image-diffusion-worker", "--served-model-name", "draws", "--sim-step-ms", "0")
-
-READY = "document.querySelector('#verdict').dataset.state === 'healthy'"
-ANSWERED = "document.querySelector('.message.assistant .meta')"
 
 
 @pytest.fixture(scope="module")
@@ -49,31 +47,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet.wait_for_workers(4)
     yield fleet
     fleet.stop()
-
-
-def opened(browser: Browser, fleet: Fleet, **options: int | bool) -> Page:
-    """The page, once it shows something."""
-    page = browser.page(**options)  # type: ignore[arg-type]
-    page.go(fleet.url + "/")
-    page.until(READY)
-    return page
-
-
-def choose(page: Page, model: str) -> None:
-    """Talk to another model."""
-    page.until(
-        f"[...document.querySelectorAll('#model option')].some((o) => o.value === '{model}')"
-    )
-    page.value(
-        "(() => { const select = document.querySelector('#model');"
-        f" select.value = '{model}'; select.dispatchEvent(new Event('change')); }})()"
-    )
-
-
-def ask(page: Page, text: str) -> None:
-    """Write a message and send it by the keyboard."""
-    page.type("#prompt", text)
-    page.press("Enter")
 
 
 def test_workers_appear_and_a_killed_one_is_shown_as_lost(browser: Browser, fleet: Fleet) -> None:
