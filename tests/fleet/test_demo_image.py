@@ -20,7 +20,7 @@ from tests.fleet.pictures import data_url, picture
 from tests.kit.browser import CHROMIUM, Browser
 from tests.kit.fleet import Fleet
 from tests.kit.forks import start_light
-from tests.kit.status_page import ask, choose, opened
+from tests.kit.status_page import FOLLOWED, ask, choose, opened
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
@@ -90,6 +90,7 @@ def test_the_status_page_has_it_draw(drawing: Fleet, tmp_path: Path) -> None:
             made = "[...document.querySelectorAll('.message.assistant img')].at(-1)"
             assert page.value(f"{made}.classList.contains('partial')") is False
             shown.append(seen(page.value(f"{made}.src").partition("base64,")[2]))
+        assert page.value(FOLLOWED) is True
         page.picture(tmp_path / "drawn.png")
         assert page.complaints() == []
     assert {picture.shape for picture in shown} == {(128, 128, 3)}

@@ -10,7 +10,7 @@ import pytest
 from tests.fleet.pictures import picture
 from tests.kit.browser import CHROMIUM, Browser
 from tests.kit.fleet import Fleet
-from tests.kit.status_page import ANSWERED, READY, ask, choose, opened
+from tests.kit.status_page import ANSWERED, FOLLOWED, READY, ask, choose, opened
 from workers.demo_model import demo_model_dir
 
 pytestmark = pytest.mark.skipif(
@@ -119,6 +119,10 @@ def test_pictures_are_sent_to_a_model_that_sees_and_drawn_by_one_that_draws(
     page.until("document.querySelectorAll('.message.assistant .meta').length === 2")
     drawn = "document.querySelector('.message.assistant img')"
     assert page.value(f"{drawn}.decode().then(() => {drawn}.naturalWidth)") > 0
+    for count in (3, 4, 5):
+        ask(page, "and another one")
+        page.until(f"document.querySelectorAll('.message.assistant .meta').length === {count}")
+    assert page.value(FOLLOWED) is True
     assert page.complaints() == []
 
 

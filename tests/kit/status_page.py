@@ -9,6 +9,17 @@ READY: Final = "document.querySelector('#verdict').dataset.state === 'healthy'"
 ANSWERED: Final = "document.querySelector('.message.assistant .meta')"
 
 
+FOLLOWED: Final = """
+new Promise((resolve) => {
+  const log = document.querySelector('#talk');
+  const look = () => log.scrollHeight - log.scrollTop - log.clientHeight < 2
+    ? resolve(log.scrollHeight > log.clientHeight) : requestAnimationFrame(look);
+  look();
+})
+"""
+"""Whether more was said than there is room for, once the last of it is seen."""
+
+
 def opened(browser: Browser, fleet: Fleet, **options: int | bool) -> Page:
     """The page, once it shows something."""
     page = browser.page(**options)  # type: ignore[arg-type]

@@ -55,11 +55,19 @@ export function talk(at) {
     return message;
   }
 
-  /** Lets the log follow what is written, unless somebody has scrolled up. */
-  function following(change) {
+  /**
+   * Lets the log follow what is written, unless somebody has scrolled up.
+   *
+   * A picture that is shown takes its room once it is loaded.
+   */
+  function following(change, picture = null) {
     const below = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    const follow = () => {
+      if (below) log.scrollTop = log.scrollHeight;
+    };
+    picture?.addEventListener("load", follow, { once: true });
     change();
-    if (below) log.scrollTop = log.scrollHeight;
+    follow();
   }
 
   async function ask() {
@@ -69,7 +77,10 @@ export function talk(at) {
     prompt.value = "";
     const pictures = shelf.take();
     const question = say("user", text);
-    question.append(...pictures.map((url) => make("img", { src: url, alt: "Your picture" })));
+    for (const url of pictures) {
+      const shown = make("img", { src: url, alt: "Your picture" });
+      following(() => question.append(shown), shown);
+    }
     running = new AbortController();
     tell(send, "Stop");
     log.setAttribute("aria-busy", "true");
@@ -122,7 +133,7 @@ export function talk(at) {
     } finally {
       if (said) messages.push({ role: "assistant", content: said });
     }
-    answer.append(make("p", { class: "meta" }, metaOf(usage, begun, first)));
+    following(() => answer.append(make("p", { class: "meta" }, metaOf(usage, begun, first))));
   }
 
   async function drawPicture(model, text, answer) {
@@ -141,13 +152,13 @@ export function talk(at) {
         picture.src = `data:image/${event.output_format};base64,${event.b64_json}`;
         picture.hidden = false;
         picture.classList.toggle("partial", !event.type.endsWith("completed"));
-      });
+      }, picture);
       seed = event.seed ?? seed;
       answer.classList.remove("waiting");
     }
     const told = [milliseconds(performance.now() - begun)];
     if (seed !== null) told.push(`seed ${seed}`);
-    answer.append(make("p", { class: "meta" }, told.join(" · ")));
+    following(() => answer.append(make("p", { class: "meta" }, told.join(" · "))));
   }
 
   at("composer").addEventListener("submit", (event) => {
