@@ -83,8 +83,7 @@ class Exchange(Sending):
         rids: the client's own names of what is generated.
         work: what runs for it on workers, or ran.
         prepared_at: when its prompt was tokenized, by perf_counter; 0 before.
-        rendered_s, tokenized_s: seconds that its template and its tokenizer took, if they were
-        looked at.
+        rendered_s, tokenized_s: what its template and tokenizer took, if they were looked at.
         traceparent, tracestate: name the span that the work is below.
         trace: its own span; None where none is recorded.
     """
@@ -203,8 +202,7 @@ class Exchange(Sending):
         """
         for each in done:
             each.clear()
-        # it has a lone surrogate, which cannot be encoded: the whole remains counted
-        with suppress(UnicodeEncodeError):
+        with suppress(UnicodeEncodeError):  # of a lone surrogate: the whole remains counted
             left = await self.in_proportion(partial(_encode, request))
             self._body.give_back(all_but_bytes=len(left) + beside_bytes)
             self.is_large = is_large(left)

@@ -42,7 +42,7 @@ def check_object(schema: Schema) -> None:
     properties: Any = schema.get("properties") or {}
     required: Any = schema.get("required") or []
     if isinstance(required, list) and isinstance(properties, dict):
-        others = schema.get("additionalProperties", True)
+        others = schema.get("additionalProperties", schema.get("unevaluatedProperties", True))
         if missing := [
             name
             for name in cast("list[Any]", required)
@@ -59,6 +59,8 @@ def check_object(schema: Schema) -> None:
     if schema.get("propertyNames") in ({}, True):
         # allows all names, and xgrammar would take it to allow what is not evaluated too
         del schema["propertyNames"]
+    elif "propertyNames" in schema and schema.get("unevaluatedProperties") is False:
+        raise ValueError("'propertyNames' beside 'unevaluatedProperties' is not enforced here")
     names: Schema = {
         "properties": properties,
         "patternProperties": patterns,

@@ -294,6 +294,8 @@ _schema = st.recursive(st.booleans() | _schemas(st.just({})), _schemas, max_leav
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_schema, st.lists(_values, min_size=12, max_size=12))
 @example({"propertyNames": {}, "maxItems": 0, "unevaluatedProperties": False}, [{"a": 1}])
+@example({"required": ["b"], "unevaluatedProperties": False}, [{"b": "a"}])
+@example({"propertyNames": {"maxLength": 1}, "unevaluatedProperties": False}, [{"a": 1}])
 def test_what_is_taken_accepts_nothing_that_a_validator_does_not(
     acceptor: GrammarAcceptor, schema: Any, values: list[Any]
 ) -> None:
