@@ -120,31 +120,22 @@ def _turns(medians: dict[str, Any], name: str) -> str:
 
 
 def _three_way() -> str:
-    found, again = result("three_way"), result("three_way_64")
+    found = result("three_way")
     systems = {"kvmesh": "kvmesh", "sglang": "SGLang's server", "dynamo": "Dynamo, kv"}
-
     rows = [
         [CASES[case]] + [_turns(medians, name) for name in systems]
         for case, medians in found["medians"].items()
     ]
-    rows += [
-        [f"{CASES[case]}, {medians['kvmesh']['rounds']} rounds"]
-        + [_turns(medians, name) for name in systems]
-        for case, medians in again["medians"].items()
-    ]
     rounds = found["medians"]["1"]["kvmesh"]["rounds"]
     refused = sum(
-        median["not_ok"]
-        for run in (found, again)
-        for medians in run["medians"].values()
-        for median in medians.values()
+        median["not_ok"] for medians in found["medians"].values() for median in medians.values()
     )
     return f"""\
-## Beside SGLang's server and Dynamo, on one H100
+## Beside SGLang's server and Dynamo, on one GPU
 
-`python -m bench.gpu.three_way`, the shape of Qwen3-0.6B, everything as it comes, {rounds} rounds \
-in turns. In each cell: tokens/s; TTFT p50 / p99 in ms; CPU of the process that speaks HTTP. \
-Requests without a whole answer: {refused}.
+`python -m bench.gpu.three_way`, {found["gpus"][0]}, the shape of Qwen3-0.6B, everything as it \
+comes, {rounds} rounds in turns. In each cell: tokens/s; TTFT p50 / p99 in ms; CPU of the process \
+that speaks HTTP. Requests without a whole answer: {refused}.
 
 {table(["work", *systems.values()], rows)}"""
 

@@ -12,9 +12,42 @@ LOADS: Final = {
 }
 
 
+SCALED: Final = {
+    "chat": "chats, 16 tokens, whole",
+    "chat, streamed": "chats, 64 tokens, streamed",
+    "long prompt": "prompts of 1,500 tokens, one token out",
+}
+
+
 def sections() -> Iterator[str]:
-    """One section with two tables."""
-    found = result("frontend_processes")
+    """Two sections: on shared cores, and on cores of their own."""
+    yield _shared(result("frontend_processes"))
+    yield _apart(result("frontend_scaling"))
+
+
+def _apart(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            told,
+            *(number(by_count[case]["requests_per_s"]) for case in by_count),
+            f"{by_count['2 on 2']['requests_per_s'] / by_count['1 on 2']['requests_per_s']:.2f}",
+            f"{by_count['4 on 4']['requests_per_s'] / by_count['1 on 1']['requests_per_s']:.2f}",
+        ]
+        for load, told in SCALED.items()
+        for by_count in [found["loads"][load]]
+    ]
+    cases = next(iter(found["loads"].values()))
+    return f"""\
+## Frontend processes on cores of their own
+
+`python -m bench.frontend.scaling`: {machine(found["machine"])}; so many frontend processes on so \
+many cores, {found["workers"]} simulated workers without a pace and the load generator on others; \
+{found["concurrency"]} connections a process; medians of five rounds in turns, requests/s.
+
+{table(["load", *cases, "2 beside 1", "4 beside 1"], rows)}"""
+
+
+def _shared(found: dict[str, Any]) -> str:
     rows = [
         [
             told,
@@ -46,7 +79,7 @@ def sections() -> Iterator[str]:
         [case, *(_share(ways[way][case]) for way in ways)] for case in next(iter(ways.values()))
     ]
     alone = found["generator_alone"]
-    yield f"""\
+    return f"""\
 ## Several frontend processes
 
 `python -m bench.frontend.processes`: {machine(found["machine"])}, which frontends, worker (without

@@ -171,7 +171,8 @@ def test_beyond_its_host_a_token_is_asked_for_and_probes_need_none(tmp_path: Pat
         fleet.worker(*everywhere, "--system-port", str(port), "--system-token-file", str(token))
         fleet.wait_for_workers(2)
         fleet.wait_until(
-            lambda: _ask(open_port, "/ready")[0] == 200, "the worker knows that it was taken in"
+            lambda: all(_ask(each, "/ready")[0] == 200 for each in (open_port, port)),
+            "the workers know that they were taken in",
         )
 
         def flush(port: int, **headers: str) -> tuple[int, str]:
