@@ -236,6 +236,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._in_body = False
         self._header_bytes = 0
         super().on_message_complete()
+        if not self.pipeline:
+            # Paused for a body that is whole now; what is read next says that the client leaves.
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
