@@ -1,9 +1,8 @@
 """Pieces of a streamed body are written where they are made, without a turn of the handler."""
 
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from frontend.http.asgi import Scope
-from frontend.http.cycle import Cycle
 
 DIRECT_WRITES: Final = "kvmesh.direct_writes"
 """Names, in the scope of a request, its DirectWrites; whoever takes them takes them out, since they
@@ -25,25 +24,7 @@ class DirectWrites(Protocol):
         ...
 
 
-class CycleWrites:
-    """A CycleWrites writes past `send` of its cycle, which does no more than this with a
-    piece in the midst of a body: a message, two layers and a turn of the handler less.
-    """
-
-    __slots__ = ("_cycle", "_write")
-
-    def __init__(self, cycle: Cycle) -> None:
-        self._cycle = cycle
-        self._write = cycle.transport.write
-
-    def ready(self) -> bool:
-        return self._cycle.in_chunks
-
-    def write(self, piece: bytes) -> None:
-        self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
-
-
-def offer_direct_writes(cycle: Cycle) -> None:
+def offer_direct_writes(scope: Scope, direct: DirectWrites) -> None:
     """Puts the DirectWrites of a request that may be answered by a stream into its scope."""
-    if cycle.scope["method"] == "POST":
-        cast("Scope", cycle.scope)[DIRECT_WRITES] = CycleWrites(cycle)
+    if scope["method"] == "POST":
+        scope[DIRECT_WRITES] = direct

@@ -122,7 +122,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         cycle.keep_alive = cycle.keep_alive and not self.server_state.closing
         if not cycle.keep_alive and cycle.scope["http_version"] == "1.0":
             app = until_close(app, cycle)
-        offer_direct_writes(cycle)
+        offer_direct_writes(cast("Any", cycle.scope), cycle)
         super()._start_asgi_task(cycle, app)
 
     def close_when_idle(self) -> None:
