@@ -102,19 +102,3 @@ class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ebnf: GrammarText | None = None
     structural_tag: GrammarText | None = None
     """Holds a structural tag's JSON text."""
-
-    @property
-    def says_nothing(self) -> bool:
-        """Tells whether the answer may be any text, as most may: no field is set."""
-        return (
-            self.response_format is None
-            and self.guided_json is UNSET
-            and self.guided_regex is None
-            and self.guided_choice is None
-            and self.guided_grammar is None
-            and self.structured_outputs is None
-            and self.json_schema is None
-            and self.regex is None
-            and self.ebnf is None
-            and self.structural_tag is None
-        )

@@ -41,8 +41,6 @@ def grammar_of(request: GrammarFields) -> Grammar | None:
     Raises:
         InvalidRequest: two fields say it, or what they say is malformed or beyond a bound.
     """
-    if request.says_nothing:
-        return None
     grammar = said_of(request)
     return None if grammar is None else _checked(grammar)
 
