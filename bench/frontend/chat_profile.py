@@ -1,20 +1,23 @@
 """Where the microseconds of a chat go in a frontend.
 
-    python -m bench.frontend.chat_profile --checkout before=FOLDER
+    python -m bench.frontend.chat_profile --checkout before=FOLDER --python 3.14=PROGRAM
 
-A frontend of this checkout, and of others, each with a simulated worker without limit, take turns
-under 64 chats of 128 tokens with one token out. The CPU of their processes is counted while nobody
-looks; then a sampling profiler (py-spy, installed at first use) looks at each from outside, and its
-samples divide what was counted. Writes bench/results/chat_profile.json and a picture beside it.
+A frontend of this checkout, of others and under other Pythons, each with a simulated worker
+without limit, take turns under 64 chats of 128 tokens with one token out. The CPU of their
+processes is counted while nobody looks; then a sampling profiler (py-spy, installed at first use)
+looks at each from outside, and its samples divide what was counted. Writes
+bench/results/chat_profile.json and a picture beside it.
 """
 
 import argparse
 import json
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,17 +41,23 @@ SAMPLES_A_S: Final = 200
 """Counts looks of the profiler in a second; each stops the process for a moment."""
 
 
-def started(name: str, checkout: Path, starting: Starting, model_dir: Path, level: str) -> Running:
-    """Returns a frontend of that checkout with its worker, once it answers."""
+@dataclass(frozen=True)
+class Candidate:
+    """Code of kvmesh, and the Python that runs its frontend."""
+
+    name: str
+    checkout: Path = REPO
+    python: str = sys.executable
+
+
+def started(candidate: Candidate, starting: Starting, model_dir: Path, level: str) -> Running:
+    """Returns a frontend of that kind with its worker, once it answers."""
+    name, checkout = candidate.name, candidate.checkout
     addresses, env = Addresses(), {"PYTHONPATH": str(checkout)}
-    frontend = starting.process(
-        name,
-        addresses.frontend_command(
-            *("--cache-dir", str(LOCAL / "kvmesh-cache"), "--log-level", level)
-        ),
-        env,
-        checkout,
+    _, *arguments = addresses.frontend_command(
+        *("--cache-dir", str(LOCAL / "kvmesh-cache"), "--log-level", level)
     )
+    frontend = starting.process(name, [candidate.python, *arguments], env, checkout)
     worker = starting.process(
         f"{name}-worker",
         worker_command(
@@ -103,31 +112,28 @@ def sampled(running: Running, bodies: Path, seconds: int, folder: Path) -> dict[
 
 
 def profile(
-    checkouts: Mapping[str, Path], *, rounds: int, chats: int, seconds: int, level: str
+    candidates: Sequence[Candidate], *, rounds: int, chats: int, seconds: int, level: str
 ) -> dict[str, Any]:
-    """Returns what each checkout's frontend takes, in all and by part."""
+    """Returns what each candidate's frontend takes, in all and, where it is looked at, by part."""
     model_dir = ensure_model_dir()
     bodies = write_bodies(fresh(Corpus(model_dir), CHAT, BODIES, 1), LOCAL / "profile.jsonl")
     with ExitStack() as stack:
         starting = Starting(stack, LOCAL / "logs")
-        systems = [
-            started(name, checkout, starting, model_dir, level)
-            for name, checkout in checkouts.items()
-        ]
+        systems = [started(each, starting, model_dir, level) for each in candidates]
         for each in systems:
             run_load(each.port, bodies, concurrency=CONCURRENCY, requests=1_000)
         turns: dict[str, list[dict[str, float]]] = {each.name: [] for each in systems}
         for index in range(rounds):
             for each in systems if index % 2 else reversed(systems):
                 turns[each.name].append(measured(each, bodies, chats))
-        seen = {each.name: sampled(each, bodies, seconds, LOCAL) for each in systems}
+        seen = {each.name: sampled(each, bodies, seconds, LOCAL) for each in systems if seconds}
     result: dict[str, Any] = {}
     for name, taken in turns.items():
         median = {key: statistics.median([one[key] for one in taken]) for key in taken[0]}
         # of all turns together, since ticks are long
         in_loop = sum(one["loop_us"] for one in taken) / sum(one["cpu_us"] for one in taken)
         loop_us = median["loop_us"] = median["cpu_us"] * min(1.0, in_loop)
-        parts = {part: share * loop_us for part, share in seen[name].items()}
+        parts = {part: share * loop_us for part, share in seen.get(name, {}).items()}
         parts[OTHER_THREADS] = median["cpu_us"] - loop_us
         result[name] = {
             "median": {key: round(value, 3) for key, value in median.items()},
@@ -143,27 +149,36 @@ def profile(
     }
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         *("--checkout", "-c"), action="append", default=[], metavar="NAME=FOLDER", help="another"
     )
+    parser.add_argument(
+        *("--python", "-p"), action="append", default=[], metavar="NAME=PROGRAM", help="another"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--chats", type=int, default=1_000, help="of each turn")
-    parser.add_argument("--seconds", type=int, default=10, help="that each is looked at")
+    parser.add_argument("--seconds", type=int, default=10, help="that each is looked at, or 0")
     parser.add_argument("--log-level", default="info", help="of the frontends")
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
-    others = {name: Path(folder) for name, _, folder in (c.partition("=") for c in asked.checkout)}
+    candidates = [Candidate(name, Path(folder)) for name, folder in map(_pair, asked.checkout)]
+    candidates += [Candidate(name, python=each) for name, each in map(_pair, asked.python)]
     result = profile(
-        others | {OURS: REPO},
+        [*candidates, Candidate(OURS)],
         rounds=asked.rounds,
         chats=asked.chats,
         seconds=asked.seconds,
         level=asked.log_level,
     )
     asked.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(asked.out, draw(asked.out))
+    print(asked.out, draw(asked.out) if asked.seconds else "")
 
 
 if __name__ == "__main__":

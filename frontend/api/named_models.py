@@ -141,6 +141,8 @@ class NamedModels:
             ModelNotFound: no worker of the model has it.
             InvalidRequest: two are asked for.
         """
+        if lora_path is None and model == entry.served.card.name:
+            return None  # as nearly always
         found, named = self._registry.find(model)
         if found is None:  # it was unloaded while the prompt was made
             raise ModelNotFound(

@@ -46,7 +46,7 @@ class Recording:
             endpoint=exchange.endpoint,
             path=path,
             runs_model=exchange.runs_model,
-            model=self._known(exchange.model),
+            model=self._registry.name_of(exchange.model),
             streams=exchange.streams,
             traceparent=exchange.traceparent,
             came_unix_s=exchange.came_unix_s,
@@ -78,16 +78,12 @@ class Recording:
                 begun = any(_has_begun(choice) for choice in work.choices)
             yield OpenRequest(
                 endpoint=exchange.endpoint,
-                model=self._known(exchange.model),
+                model=self._registry.name_of(exchange.model),
                 streams=exchange.streams,
                 begun=begun,
                 output_tokens=tokens,
                 at=_at(exchange, begun=begun),
             )
-
-    def _known(self, model: str) -> str:
-        entry = self._registry.entry(model) if model else None
-        return "" if entry is None else entry.served.card.name
 
 
 def _at(exchange: Exchange, *, begun: bool) -> At:

@@ -43,31 +43,32 @@ def fits(worker: Worker, taken: MediaTaken | None) -> bool:
 
 
 class Encoders:
-    """Encoders are the workers that encode pictures, whatever model they do it for."""
+    """Encoders are the workers that encode pictures, whatever model they do it for.
+
+    Attributes:
+        workers: all of them; to be changed by `add` and `remove` alone.
+    """
 
     def __init__(self) -> None:
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
         self._unreached: dict[tuple[str, str], float] = {}
         """Maps an encoder and a worker that could not fetch from it, by their ids, to until when
         they are kept apart: at most all pairs.
         """
 
-    def __len__(self) -> int:
-        return len(self._workers)
-
     def __contains__(self, worker: Worker) -> bool:
-        return worker in self._workers
+        return worker in self.workers
 
     def add(self, worker: Worker) -> None:
         """Takes a worker in."""
-        self._workers.append(worker)
+        self.workers.append(worker)
         for pair in [pair for pair in self._unreached if worker.worker_id in pair]:
             del self._unreached[pair]
 
     def remove(self, worker: Worker) -> None:
         """Drops a worker; one that is not here is ignored."""
-        if worker in self._workers:
-            self._workers.remove(worker)
+        if worker in self.workers:
+            self.workers.remove(worker)
 
     def awaited(self, request_id: str, helpers: Collection[Worker]) -> Worker | None:
         """Returns the one of a request's helpers that encodes its pictures and has not said that
@@ -89,7 +90,7 @@ class Encoders:
 
     def of_name(self, model: str) -> list[Worker]:
         """Returns the workers that encode for a model of that name, whichever its files are."""
-        return [worker for worker in self._workers if worker.hello.card.name == model]
+        return [worker for worker in self.workers if worker.hello.card.name == model]
 
     def of(self, model: str, taken: MediaTaken | None, stage: Stage) -> list[Worker]:
         """Returns the workers of that stage that may get work, and whose encoder is the model's."""

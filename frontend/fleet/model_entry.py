@@ -51,6 +51,8 @@ class ModelEntry:
         """Maps a stage to the ranks of the model's workers that may get new work, in order of
         joining.
         """
+        self.divides = False
+        """Says that it has workers that run a leg of requests."""
         self.adapters: frozenset[str] = frozenset()
         """Names the LoRA adapters of the model's workers, whether or not those may get new work; of
         the last ones, when all have left.
@@ -133,6 +135,7 @@ class ModelEntry:
         self._pools = {stage: [] for stage in STAGES}
         for worker in self.worker_of.values():
             self.pool(worker.hello.stage).extend(worker.ranks)
+        self.divides = bool(self._pools[PREFILL] or self._pools[DECODE])
         if self.workers:
             self.adapters = frozenset[str]().union(*(worker.adapters for worker in self.workers))
         self.queue.room()

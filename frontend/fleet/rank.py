@@ -148,7 +148,10 @@ class Rank:
         self._others_waiting = round(load.requests_waiting * others_share)
         self._others_prefill_tokens = round(load.waiting_uncached_tokens * others_share)
         self._others_kv_tokens = max(0, load.kv_tokens_used - self._own_kv_tokens)
-        self._own(0, 0, 0, 0)
+        self.requests = self.own_requests + self._others_requests
+        self.waiting = self._own_waiting + self._others_waiting
+        self.prefill_tokens = self._own_prefill_tokens + self._others_prefill_tokens
+        self.kv_tokens = self._own_kv_tokens + self._others_kv_tokens
 
     def book(self, prefill_tokens: int, kv_tokens: int) -> None:
         """Counts a request of ours that was sent to the rank.
@@ -157,22 +160,27 @@ class Rank:
             prefill_tokens: of its prompt, to be computed there.
             kv_tokens: of the cache that it takes there.
         """
-        self._own(1, 1, prefill_tokens, kv_tokens)
+        self._wait(1, prefill_tokens)
+        self._hold(1, kv_tokens)
 
     def note_prefilled(self, prefill_tokens: int) -> None:
         """Counts a request's prompt as computed, since its first token came."""
-        self._own(0, -1, -prefill_tokens, 0)
+        self._wait(-1, -prefill_tokens)
 
     def release(self, prefill_tokens: int, kv_tokens: int, *, prefilled: bool) -> None:
         """Counts a request no longer, since it ended."""
-        self._own(-1, 0 if prefilled else -1, 0 if prefilled else -prefill_tokens, -kv_tokens)
+        if not prefilled:
+            self._wait(-1, -prefill_tokens)
+        self._hold(-1, -kv_tokens)
 
-    def _own(self, requests: int, waiting: int, prefill_tokens: int, kv_tokens: int) -> None:
-        self.own_requests += requests
-        self._own_waiting += waiting
+    def _wait(self, requests: int, prefill_tokens: int) -> None:
+        self._own_waiting += requests
+        self.waiting += requests
         self._own_prefill_tokens += prefill_tokens
+        self.prefill_tokens += prefill_tokens
+
+    def _hold(self, requests: int, kv_tokens: int) -> None:
+        self.own_requests += requests
+        self.requests += requests
         self._own_kv_tokens += kv_tokens
-        self.requests = self.own_requests + self._others_requests
-        self.waiting = self._own_waiting + self._others_waiting
-        self.prefill_tokens = self._own_prefill_tokens + self._others_prefill_tokens
-        self.kv_tokens = self._own_kv_tokens + self._others_kv_tokens
+        self.kv_tokens += kv_tokens

@@ -63,6 +63,13 @@ class Registry:
         """
         return self.find(name, worker_id, lora_path)[0]
 
+    def name_of(self, named: str) -> str:
+        """Returns the name of the model that a name stands for; empty where there is none."""
+        if named in self._models:
+            return named
+        entry = self.entry(named) if named else None
+        return "" if entry is None else entry.served.card.name
+
     def find(
         self, name: str, worker_id: str | None = None, lora_path: str | None = None
     ) -> tuple[ModelEntry | None, str | None]:

@@ -23,38 +23,35 @@ from protocol.tokens import TOKEN_ID_BYTES, count_tokens
 class RequestStream:
     """A RequestStream collects the output of one request, bounded by its allowance."""
 
-    __slots__ = (
-        "_allowance",
-        "_extras",
-        "_gap_bounds",
-        "_packed",
-        "_tokens_max",
-        "_wakeup",
-        "asked_at",
-        "begun_at",
-        "diffused",
-        "embedded",
-        "encoded",
-        "ended_at",
-        "error",
-        "fetches_from",
-        "finished",
-        "first_at",
-        "gaps",
-        "held",
-        "helpers",
-        "last_at",
-        "lost_on",
-        "placement",
-        "prefill_placement",
-        "queue_s",
-        "request_id",
-        "routed_at",
-        "routing_s",
-        "sent_at",
-        "tokens_received",
-        "told_at_once",
-    )
+    # What most have for long stands here, since every request makes one of these.
+    fetches_from = ""
+    """Names the worker that encodes the request's pictures, where another one does."""
+    begun_at = 0.0
+    """Says when the first token came, in seconds of the loop's clock; 0 while none has."""
+    held: list[Delta] | None = None
+    """Holds deltas that wait for the scores of the prompt, which another leg computes; None where
+    nothing waits. Bounded by the tokens that may come, and an end.
+    """
+    asked_at = first_at = last_at = 0.0
+    """Say when a rank was asked for, and the first and the last tokens came, by perf_counter; 0
+    before.
+    """
+    routed_at = ended_at = 0.0
+    """Say when its rank was chosen, and when its worker ended it, likewise."""
+    routing_s = 0.0
+    """Says how many seconds it took to choose the rank."""
+    helpers: "tuple[RequestStream, ...]" = ()
+    """Holds its legs on other workers, which compute its prompt or encode its pictures."""
+    queue_s = 0.0
+    """Says how many seconds the request waited for a rank with room."""
+    tokens_received = 0
+    """Counts the tokens received, which is also the position that the next delta must start at."""
+    finished: Finished | None = None
+    embedded: Embedded | None = None
+    encoded: Encoded | None = None
+    diffused: Diffused | None = None
+    error: MeshError | None = None
+    _packed = b""
 
     def __init__(
         self,
@@ -77,43 +74,11 @@ class RequestStream:
         """Where its prompt is computed: elsewhere, if it has two legs."""
         self.lost_on = placement.rank.worker_id
         """Once it has failed: the worker that it failed on."""
-        self.fetches_from = ""
-        """Names the worker that encodes the request's pictures, where another one does."""
         self.sent_at = sent_at
         self.told_at_once = told_at_once
         """Says that its tokens come as they are made, and not some, or all, together."""
-        self.begun_at = 0.0
-        """Says when the request's first token came, in seconds of the loop's clock; 0 while none
-        has.
-        """
-        self.held: list[Delta] | None = None
-        """Holds deltas that wait for the scores of the prompt, which another leg computes; None
-        where nothing waits. Bounded by the tokens that may come, and an end.
-        """
-        self.asked_at = self.first_at = self.last_at = 0.0
-        """Say when a rank was asked for, and the first and the last tokens came, by perf_counter; 0
-        before.
-        """
         self.gaps: dict[int, int] = {}
         """Counts the gaps between tokens by the index of their bound."""
-        self.routed_at = self.ended_at = 0.0
-        """Say when its rank was chosen, and when its worker ended it, likewise."""
-        self.routing_s = 0.0
-        """Says how many seconds it took to choose the rank."""
-        self.helpers: tuple[RequestStream, ...] = ()
-        """Holds its legs on other workers, which compute its prompt or encode its pictures."""
-        self.queue_s = 0.0
-        """Says how many seconds the request waited for a rank with room."""
-        self.tokens_received = 0
-        """Counts the tokens received, which is also the position that the next delta must start
-        at.
-        """
-        self.finished: Finished | None = None
-        self.embedded: Embedded | None = None
-        self.encoded: Encoded | None = None
-        self.diffused: Diffused | None = None
-        self.error: MeshError | None = None
-        self._packed = b""
         self._extras: list[Extras] = []
         self._wakeup = wakeup
 

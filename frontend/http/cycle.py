@@ -2,21 +2,45 @@
 between.
 """
 
+import asyncio
+import logging
 import re
-from collections.abc import MutableMapping
-from typing import Any, Final, cast
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from frontend.http.leaving import LEAVING, Leaving
+from frontend.http.asgi import Scope
+from frontend.http.leaving import LEAVING, Leaving, leaving_of
+from frontend.http.refused import refused
+
+log = logging.getLogger(__name__)
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _BODILESS: Final = (204, 304)
+_UNDERSTOOD: Final = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+"""Names the headers of an answer that say how it is sent; ASGI has names in small letters."""
 
 _COPIED_BYTES_MAX: Final = 64 * 1024
 """Bounds what is copied to leave behind its head: more is worth a system call of its own."""
+
+
+class Flow(Protocol):
+    """A Flow holds back what a connection reads and writes, as uvicorn's FlowControl does."""
+
+    read_paused: bool
+    write_paused: bool
+
+    async def drain(self) -> None:
+        """Returns once the client has room."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Lets more be read."""
+        ...
 
 
 def fill_in(scope: MutableMapping[str, Any], parser: Any, url: bytes) -> None:
@@ -35,21 +59,115 @@ def fill_in(scope: MutableMapping[str, Any], parser: Any, url: bytes) -> None:
     scope[LEAVING] = Leaving()
 
 
-class Cycle(RequestResponseCycle):
-    """A Cycle is uvicorn's, whose answers leave in one write: a head waits for the first piece of
-    its body, as ASGI wants it. In a write of its own it takes a system call more of the server, and
-    has the client wake up twice.
+class Cycle:
+    """A Cycle is one request of a connection and its answer, which leaves in one write: a head
+    waits for the first piece of its body, as ASGI wants it. In a write of its own it takes a system
+    call more of the server, and has the client wake up twice.
+
+    After uvicorn's RequestResponseCycle, of which every attribute and the order of its checks are;
+    what is not here is what no server of HTTP alone needs.
+
+    Args:
+        default_headers: are put on every answer.
+        on_response: called when the answer is complete.
+    Attributes:
+        keep_alive: the connection goes on behind the answer.
+        body: what has arrived and was not received.
+        more_body: more is to arrive.
     """
 
     _head = b""
     """Holds the head of an answer until its body begins."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        transport: asyncio.Transport,
+        flow: Flow,
+        *,
+        default_headers: Sequence[tuple[bytes, bytes]],
+        expects_continue: bool,
+        keep_alive: bool,
+        on_response: Callable[[], None],
+    ) -> None:
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.disconnected = self.response_started = self.response_complete = False
+        self.chunked_encoding: bool | None = None
+        self.expected_content_length = 0
+        self.body: bytes | bytearray = b""
+        self.more_body = True
+        self._transport = transport
+        self._flow = flow
+        self._default_headers = default_headers
+        self._expects_continue = expects_continue
+        self._on_response = on_response
+        self._has_news = False
+        self._news: asyncio.Event | None = None
+        """Is there from the moment that somebody waits: most bodies are whole before."""
+
+    async def run(self, app: ASGIApp) -> None:
+        """Has the application answer."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException:
+            log.exception("defect while answering %s", self.scope["path"])
+        if self.disconnected or self.response_complete:
+            return
+        if not self.response_started:
+            self._transport.write(refused(500, "The server had an error.", "internal_error"))
+        self._transport.close()
+
+    def add(self, piece: bytes) -> None:
+        """Takes a piece of the body."""
+        if not self.body:
+            self.body = piece
+        else:
+            if isinstance(self.body, bytes):
+                self.body = bytearray(self.body)
+            self.body += piece
+        self._tell()
+
+    def end_body(self) -> None:
+        """Notes that the body is whole."""
+        self.more_body = False
+        self._tell()
+
+    def note_client_gone(self) -> None:
+        """Ends what is sent, and tells whoever is to know."""
+        self.disconnected = True
+        self._tell()
+        leaving_of(self.scope).note()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Returns what arrived since the last call, as ASGI says; waits while that is nothing."""
+        if self._expects_continue and not self._transport.is_closing():
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._expects_continue = False
+        if not self.disconnected and not self.response_complete:
+            if self._flow.read_paused:
+                self._flow.resume_reading()
+            if not self._has_news:
+                self._news = self._news or asyncio.Event()
+                self._news.clear()
+                await self._news.wait()
+            self._has_news = False
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = self.body, b""
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+
+    def _tell(self) -> None:
+        self._has_news = True
+        if self._news is not None:
+            self._news.set()
 
     def ready(self) -> bool:
         """Returns whether a chunk can be written now, as DirectWrites says."""
         return (
             self.chunked_encoding is True
             and not self._head
-            and not self.flow.write_paused
+            and not self._flow.write_paused
             and not self.disconnected
             and not self.response_complete
         )
@@ -58,19 +176,12 @@ class Cycle(RequestResponseCycle):
         """Writes a chunk past `send`, which does no more than this with a piece in the midst of a
         body: a message, two layers and a turn of the handler less.
         """
-        self.transport.write(_chunk(piece))
+        self._transport.write(_chunk(piece))
 
-    def note_client_gone(self) -> None:
-        """Ends what is sent, and tells whoever is to know."""
-        self.disconnected = True
-        self.message_event.set()
-        leaving: Leaving = cast("dict[str, Any]", self.scope)[LEAVING]
-        leaving.note()
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         """Takes a message of ASGI; waits while the client's buffer is full."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
+        if self._flow.write_paused and not self.disconnected:
+            await self._flow.drain()
         if self.disconnected:
             return
         expected = "http.response.body" if self.response_started else "http.response.start"
@@ -88,17 +199,18 @@ class Cycle(RequestResponseCycle):
             RuntimeError: a header would be several, or something else than one.
         """
         lines = [STATUS_LINE[status][:-2]]
+        lines += [b"%b: %b" % header for header in (*self._default_headers, *headers)]
         closes = False
-        for name, value in [*self.default_headers, *headers]:
-            name = name.lower()  # noqa: PLW2901 - as it is sent
+        for name, value in headers:
+            if name not in _UNDERSTOOD:
+                continue
             if name == b"content-length":
                 if self.chunked_encoding is None:
                     self.expected_content_length, self.chunked_encoding = int(value), False
             elif name == b"transfer-encoding":
                 self.expected_content_length, self.chunked_encoding = 0, True
-            elif name == b"connection" and b"close" in value.lower():
+            elif b"close" in value.lower():
                 self.keep_alive, closes = False, True
-            lines.append(name + b": " + value)
         if not self.keep_alive and not closes:
             lines.append(b"connection: close")
         if (
@@ -113,7 +225,7 @@ class Cycle(RequestResponseCycle):
         if head.count(b"\r") != breaks or head.count(b"\n") != breaks or _CONTROL(head):
             raise RuntimeError("invalid HTTP header")
         self._head = head + b"\r\n\r\n"
-        self.response_started, self.waiting_for_100_continue = True, False
+        self.response_started, self._expects_continue = True, False
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
         """Sends a piece of the body, with the head if it is the first.
@@ -134,17 +246,17 @@ class Cycle(RequestResponseCycle):
             if self.expected_content_length < 0 or (self.expected_content_length and not more):
                 raise RuntimeError("a body is as long as its content-length")
         if len(body) > _COPIED_BYTES_MAX:
-            self.transport.write(head)
-            self.transport.write(body)
+            self._transport.write(head)
+            self._transport.write(body)
         elif head or body:
-            self.transport.write(head + body)
+            self._transport.write(head + body)
         if more:
             return
         self.response_complete = True
-        self.message_event.set()
+        self._tell()
         if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+            self._transport.close()
+        self._on_response()
 
 
 def _chunk(piece: bytes) -> bytes:

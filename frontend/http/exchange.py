@@ -91,6 +91,17 @@ class Exchange(Sending):
     work: Abortable | None = None
     prepared_at = rendered_s = tokenized_s = 0.0
     trace: RequestTrace | None = None
+    traceparent: str | None = None
+    tracestate = ""
+    is_large = False
+    endpoint = model = ""
+    streams = runs_model = False
+    takes_comments = True
+    rids: Sequence[str] = ()
+    errors: ErrorForm = OPENAI_ERRORS
+    _cut_off_with: MeshError | None = None
+    _task: "asyncio.Task[Any] | None" = None
+    """Runs the handler, while it runs."""
 
     def __init__(
         self,
@@ -114,23 +125,12 @@ class Exchange(Sending):
         )
         self.request_id = request_id.new_request_id()
         """Is the name of the request in the mesh, 32 hex digits."""
-        self.traceparent: str | None = None
-        self.tracestate = ""
         self.routing_headers: dict[str, str] = {}
         """Maps a field of `nvext` to what a header says of it."""
         self.echoed_id = self.request_id.encode()
-        self._cut_off_with: MeshError | None = None
-        self._task: asyncio.Task[Any] | None = None
-        """Runs the handler, while it runs."""
         self.timeout_s = timeout_s
         self._deadlines = deadlines
         self.came_at, self.came_unix_s = perf_counter(), now_unix_s
-        self.is_large = False
-        self.endpoint = self.model = ""
-        self.streams = self.runs_model = False
-        self.takes_comments = True
-        self.rids: Sequence[str] = ()
-        self.errors: ErrorForm = OPENAI_ERRORS
         for name, value in scope["headers"]:
             if name not in READ_HEADERS:
                 continue

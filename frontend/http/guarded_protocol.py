@@ -12,15 +12,16 @@ lingering_close.
 """
 
 import asyncio
-import select
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from uvicorn._types import ASGI3Application
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from frontend.http.connections import Connections
 from frontend.http.cycle import Cycle, fill_in
 from frontend.http.direct_writes import offer_direct_writes
+from frontend.http.hangup import HangupWatch
 from frontend.http.idle_timer import IdleTimer
 from frontend.http.refused import refused
 from frontend.http.slow_reader import SlowReader
@@ -56,14 +57,6 @@ LINGER_S_MAX: Final = 1.0
 while bytes are unread makes the kernel send RST, which throws away the answer.
 """
 
-HANGUP_POLL_S: Final = 0.05
-"""Is the time between two looks whether a client that pipelined requests has gone; uvicorn reads
-nothing then, so it would not see it. Behind a body too large for the kernel's buffer not even this
-does: the client's FIN waits until there is room.
-"""
-
-_HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
-
 
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """A GuardedHttpToolsProtocol is an HttpToolsProtocol that answers 400, 408 or 431 with OpenAI's
@@ -77,6 +70,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     app: Any
     parser: Any
+    pipeline: Any
     scope: Any
     cycle: Any
     server_state: Connections  # pyright: ignore[reportIncompatibleVariableOverride] - Server sees to it
@@ -89,7 +83,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     _running: Cycle | None = None
     _idle: IdleTimer
     _stall: SlowReader | None = None
-    _hangup: asyncio.TimerHandle | None = None
+    _hangup: HangupWatch | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -100,30 +94,37 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self.server_state.on_connection()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
         self._cancel_wait()
         self._idle.end()
         if self._hangup is not None:
-            self._hangup.cancel()
+            self._hangup.end()
         if self._stall is not None:
             self._stall.end()
-        super().connection_lost(exc)
-        # uvicorn tells only the newest request; behind a pipelined one, the one at work would never
-        # hear that its client has gone.
-        if self._running is not None and not self._running.response_complete:
-            self._running.note_client_gone()
-        self._running = None
+        # the one at work is another than the newest where requests are pipelined
+        for cycle in {self.cycle, self._running}:
+            if cycle is not None and not cycle.response_complete:
+                cycle.note_client_gone()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self._running = self.parser = None
         if self.server_state.on_gone is not None:
             self.server_state.on_gone()
         if not self.connections:
             self.server_state.on_empty()
 
-    def _start_asgi_task(self, cycle: Cycle, app: ASGI3Application) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _start(self, cycle: Cycle) -> None:
         self._running = cycle
-        cycle.keep_alive = cycle.keep_alive and not self.server_state.closing
-        if not cycle.keep_alive and cycle.scope["http_version"] == "1.0":
+        app, scope = self.app, cycle.scope
+        if self.server_state.closing:
+            cycle.keep_alive = False
+        if not cycle.keep_alive and scope["http_version"] == "1.0":
             app = until_close(app, cycle)
-        offer_direct_writes(cast("Any", cycle.scope), cycle)
-        super()._start_asgi_task(cycle, app)
+        offer_direct_writes(scope, cycle)
+        task = self.loop.create_task(cycle.run(app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def close_when_idle(self) -> None:
         """Closes after the requests that are here; at once if there are none.
@@ -145,17 +146,6 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._stall = None
         super().resume_writing()
 
-    def _look_for_hangup(self) -> None:
-        self._hangup = None
-        if not self.pipeline or self.transport.is_closing():
-            return
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket"), _HANGUP)
-        if poll.poll(0):
-            self.transport.abort()
-        else:
-            self._hangup = self.loop.call_later(HANGUP_POLL_S, self._look_for_hangup)
-
     def data_received(self, data: bytes) -> None:
         if self._linger_bytes_left:
             self._drop(len(data))
@@ -173,7 +163,13 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         if not self._in_body:
             self._header_bytes += len(data)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
         if (
             self._in_body
             or not self._header_bytes
@@ -203,56 +199,58 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             )
         else:
             self._begin_cycle()
-            if self.pipeline and self._hangup is None:
-                self._hangup = self.loop.call_later(HANGUP_POLL_S, self._look_for_hangup)
             return
-        # Stops the parser; uvicorn then calls send_400_response, which finds the refusal.
+        # stops the parser; send_400_response, which is called then, finds the refusal
         raise ValueError(self._refusal[1])
 
     def _begin_cycle(self) -> None:
-        """Does what uvicorn does when the headers are there, for a server of HTTP alone."""
-        before = self.cycle
-        fill_in(self.scope, self.parser, self.url)
-        self.cycle = Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
+        before, scope = self.cycle, self.scope
+        fill_in(scope, self.parser, self.url)
+        cycle = self.cycle = Cycle(
+            scope,
+            self.transport,
+            self.flow,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            expects_continue=self.expect_100_continue,
+            keep_alive=scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
-        else:
+            self._start(cycle)
+            return
+        self.flow.pause_reading()
+        self.pipeline.appendleft(cycle)
+        if self._hangup is None:
+            self._hangup = HangupWatch(self.transport, lambda: bool(self.pipeline))
+        self._hangup.begin()
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.add(body)
+        if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_message_complete(self) -> None:
         self._in_body = False
         self._header_bytes = 0
-        super().on_message_complete()
-        if not self.pipeline:
-            # Paused for a body that is whole now; what is read next says that the client leaves.
+        if not self.cycle.response_complete:
+            self.cycle.end_body()
+        if self.flow.read_paused and not self.pipeline:
+            # for a body that is whole now; what is read next says that the client leaves
             self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cast("Cycle", cycle), app)
+            self._start(self.pipeline.pop())
             return
         self._idle.note_answered()
-
-    def _unset_keepalive_if_required(self) -> None:
-        """Does nothing: what is idle has a timer that needs no word of it."""
 
     def _is_busy(self) -> bool:
         return bool(self._header_bytes) or self._in_body or not self.cycle.response_complete

@@ -30,20 +30,18 @@ class Sending:
         silent_ticks: of the timer of comments, since the last event; or SENDING.
     """
 
+    echoed_id = b""
+    trace_header: tuple[bytes, bytes] | None = None
+    status = silent_ticks = 0
+    started = False
+    """Says that the start of an answer has gone out: there is no other."""
+    between_events = False
+    """Says that the answer is a stream of events that has not ended, nor is in the midst of one."""
+
     def __init__(self, send: Send, ignored: Ignored, direct: DirectWrites | None = None) -> None:
         self._send = send
         self.direct = direct
         self.ignored = ignored
-        self.echoed_id = b""
-        self.trace_header: tuple[bytes, bytes] | None = None
-        self.status = 0
-        self.silent_ticks = 0
-        self.started = False
-        """Says that the start of an answer has gone out: there is no other."""
-        self.between_events = False
-        """Says that the answer is a stream of events that has not ended, nor is in the midst of
-        one.
-        """
 
     async def send_json(
         self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()

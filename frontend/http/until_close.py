@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from starlette.types import ASGIApp
+
+from frontend.http.cycle import Cycle
 
 
-def until_close(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+def until_close(app: ASGIApp, cycle: Cycle) -> ASGIApp:
     """Returns `app` for one request of HTTP/1.0. uvicorn cuts what has no content-length into
     chunks, whatever the version.
 

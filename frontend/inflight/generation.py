@@ -229,7 +229,10 @@ class Generation:
             self._begun[index] = sibling.begun
         text = self._entry.served.choice_text(rules) if request.reading is None else None
         choice = Choice(index, request, route, stream, text, rules=rules)
-        insort(self.choices, choice, key=lambda placed: placed.index)
+        if self.choices:
+            insort(self.choices, choice, key=lambda placed: placed.index)
+        else:
+            self.choices.append(choice)
         self._live.append(choice)
 
     def _in_time(self, request: Generate) -> Generate:

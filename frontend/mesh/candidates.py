@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE, ModelEntry
 from frontend.fleet.rank import Rank
@@ -14,8 +15,7 @@ from protocol.membership import Stage
 Ranks = Sequence[Rank]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Struct, frozen=True):
     """Candidates are the ranks that may run a request at all: from its prompt to its end, or a leg
     of it.
 
@@ -39,6 +39,8 @@ def candidates(entry: ModelEntry, offer: Offer) -> Candidates:
     exclude.
     """
     route = offer.route
+    if not (entry.divides or route.insists or offer.avoid or offer.request.lora_name):
+        return Candidates(entry.pool(WHOLE))  # as nearly always
     whole, prefill, decode = (_able(entry, stage, offer) for stage in (WHOLE, PREFILL, DECODE))
     found = Candidates(
         [] if route.pins_prefill else _admitted(whole, route),

@@ -35,7 +35,6 @@ from protocol.errors import (
     WorkerLost,
 )
 from protocol.replies import Delta, StepBatch
-from protocol.requests import Abort
 
 log = logging.getLogger(__name__)
 
@@ -103,19 +102,11 @@ class Dispatch:
             Overloaded: the queue, or that of each worker, is full, or load is shed.
         """
         asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
-        offer, encoded = self._encoder_room.enter(entry, offer)
-        try:
-            stream = await entry.queue.admit(
-                partial(self._try, entry, offer, wakeup),
-                undo=self.abort,
-                priority=offer.request.priority,
-                lane=("pictures", offer.lane) if encoded else offer.lane,
-                admitted=offer.comes_first,
-                size_bytes=waiting_bytes(offer.route.prompt_tokens),
-            )
-        finally:
-            if encoded:
-                self._encoder_room.leave(entry)
+        stream = None
+        if entry.queue.stands_open and not self.registry.encoders.workers:
+            stream = self._try(entry, offer, wakeup)  # as nearly always
+        if stream is None:
+            stream = await self._wait(entry, offer, wakeup)
         stream.asked_at, stream.queue_s = asked_at_s, perf_counter() - asked_at_s
         self._metrics.queue_s.add(stream.queue_s)
         return stream
@@ -128,7 +119,7 @@ class Dispatch:
         if worker is not None and not stream.ended:
             self._release(worker, stream.request_id)
             if not goes_on:
-                self._send_abort(worker, stream.request_id)
+                self._wire.send_abort(worker, stream.request_id)
 
     def take_step(self, worker: Worker, step: StepBatch) -> None:
         """Hands each request what one step of a worker's engine gave it."""
@@ -147,7 +138,7 @@ class Dispatch:
                 booking.stream.fail(InternalFault("The frontend failed on this request."))
                 self._release(worker, delta.request_id)
                 if delta.end is None:
-                    self._send_abort(worker, delta.request_id)
+                    self._wire.send_abort(worker, delta.request_id)
 
     def note_room(self, worker: Worker) -> None:
         """Lets the head of a model's queue try, since one of its workers may have room."""
@@ -163,7 +154,7 @@ class Dispatch:
             encoder = self.registry.encoders.awaited(request_id, helpers)
             stream = self._release(worker, request_id)
             # One that was only slow finds these when it wakes, and stops what nobody waits for.
-            self._send_abort(worker, request_id)
+            self._wire.send_abort(worker, request_id)
             if stream is not None:
                 stream.fail(
                     WorkerLost(
@@ -180,11 +171,20 @@ class Dispatch:
         for entry in hoping:
             entry.queue.room()
 
-    def send_owed_aborts(self, worker: Worker) -> None:
-        """Sends a worker those aborts that found no room before."""
-        for request_id in sorted(worker.aborts_owed):
-            if self._wire.send(worker, Abort(request_id)):
-                worker.aborts_owed.discard(request_id)
+    async def _wait(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
+        offer, encoded = self._encoder_room.enter(entry, offer)
+        try:
+            return await entry.queue.admit(
+                partial(self._try, entry, offer, wakeup),
+                undo=self.abort,
+                priority=offer.request.priority,
+                lane=("pictures", offer.lane) if encoded else offer.lane,
+                admitted=offer.comes_first,
+                size_bytes=waiting_bytes(offer.route.prompt_tokens),
+            )
+        finally:
+            if encoded:
+                self._encoder_room.leave(entry)
 
     def _try(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream | None:
         """Sends a request now; returns None when no rank has room."""
@@ -197,7 +197,7 @@ class Dispatch:
         if not (found.whole or found.in_two_legs):
             self._hope(entry, found, offer)
             return None
-        if self._encoder_room.is_full(entry, offer):
+        if self.registry.encoders.workers and self._encoder_room.is_full(entry, offer):
             self._hoping[entry] = None
             return None
         sent = self._sender.send(entry, found, offer, wakeup)
@@ -249,7 +249,7 @@ class Dispatch:
             del self._placed[request_id]
             for helper in self._helping.pop(request_id, ()) if self._helping else ():
                 if self._release(helper, request_id) is not None:
-                    self._send_abort(helper, request_id)
+                    self._wire.send_abort(helper, request_id)
             ends = True
         elif helpers := [each for each in self._helping.get(request_id, ()) if each is not worker]:
             self._helping[request_id] = (*helpers,)
@@ -264,10 +264,6 @@ class Dispatch:
         elif self._hoping:
             self.let_hopes_try()
         return stream
-
-    def _send_abort(self, worker: Worker, request_id: str) -> None:
-        if not self._wire.send(worker, Abort(request_id)):
-            worker.aborts_owed.add(request_id)
 
     def _take(self, worker: Worker, booking: Booking, delta: Delta) -> None:
         stream = booking.stream
@@ -297,4 +293,4 @@ class Dispatch:
             if worker.hello.stage != PREFILL:  # the other leg tells the same
                 self._metrics.count_finished(stream, worker.tally)
         elif delta.end is None:  # we gave it up, the engine does not know
-            self._send_abort(worker, delta.request_id)
+            self._wire.send_abort(worker, delta.request_id)

@@ -82,7 +82,7 @@ class EncoderRoom:
         """Returns the workers that may encode an offer's pictures, were it not for their room; none
         where somebody who sees for himself may run it, or a worker may have died of it.
         """
-        if not len(self._encoders) or offer.sees or offer.alone or not encodable(offer.request):
+        if not self._encoders.workers or offer.sees or offer.alone or not encodable(offer.request):
             return []
         fetching = [worker.worker_id for worker in entry.workers if worker.hello.fetches_encodings]
         if len(fetching) < len(entry.workers):

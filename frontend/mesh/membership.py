@@ -277,7 +277,7 @@ class Membership:
     def _beat_for(
         self, worker: Worker, beat: FrontendHeartbeat, now: float, *, stalled: bool
     ) -> None:
-        self._dispatch.send_owed_aborts(worker)
+        self._wire.send_owed_aborts(worker)
         self._wire.send(worker, beat)
         if stalled:
             worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)

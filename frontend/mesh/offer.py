@@ -50,7 +50,7 @@ class Offer(Struct, frozen=True):
     def lane(self) -> Hashable:
         """Tells whom it waits behind: those that the same ranks will do for; None: any will do."""
         route, adapter = self.route, self.request.lora_name
-        if not (route.pinned or route.pins_prefill or self.avoid or self.alone or adapter):
+        if not (route.insists or self.avoid or self.alone or adapter):
             return None
         return route.pins, adapter, frozenset(self.avoid), self.alone
 

@@ -115,15 +115,19 @@ class Sender:
         while ranks:
             placement = self._choose(ranks, route)
             worker = entry.worker_of[placement.rank.worker_id]
-            encoder = self._encoder_for(entry, offer, (worker,))
-            leg = without_pictures(request, worker, encoder)
+            encoder, leg = None, request
+            if self._encoders.workers:
+                encoder = self._encoder_for(entry, offer, (worker,))
+                leg = without_pictures(request, worker, encoder)
             if self._wire.send(worker, _at(leg, worker, placement)):
                 stream = self._stream(request, wakeup, placement)
                 uncached_tokens = route.prompt_tokens - placement.cached_tokens
                 _book(worker, stream, offer, uncached_tokens)
                 self._router.placed(placement, route, stream.sent_at)
+                if encoder is None:
+                    return Sent(stream, worker)
                 unreached = self._encode(offer, stream, encoder, (worker,), (stream,))
-                return Sent(stream, worker, (encoder,) if encoder else (), unreached)
+                return Sent(stream, worker, (encoder,), unreached)
             # Its socket is gone or full: the next beat will tell which; meanwhile the others may
             # have room.
             ranks = without(ranks, {worker.worker_id})
@@ -171,8 +175,6 @@ class Sender:
     def _encoder_for(
         self, entry: ModelEntry, offer: Offer, workers: tuple[Worker, ...]
     ) -> Worker | None:
-        if not self._encoders:
-            return None
         return encoder_for(self._encoders, entry, offer, workers, self._loop.time())
 
     def _encode(

@@ -13,7 +13,7 @@ from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
 from protocol.numbering import numbers_of
 from protocol.process.log_floods import Complaint
-from protocol.requests import ToWorker
+from protocol.requests import Abort, ToWorker
 from protocol.transport.pump import OpenRouter, Pump
 from protocol.transport.salvage import step_in
 
@@ -56,6 +56,17 @@ class MeshWire:
         if sent:
             worker.numbering.note_sent()
         return sent
+
+    def send_abort(self, worker: Worker, request_id: str) -> None:
+        """Stops a request on a worker, as soon as there is room for the word."""
+        if not self.send(worker, Abort(request_id)):
+            worker.aborts_owed.add(request_id)
+
+    def send_owed_aborts(self, worker: Worker) -> None:
+        """Sends a worker those aborts that found no room before."""
+        for request_id in sorted(worker.aborts_owed):
+            if self.send(worker, Abort(request_id)):
+                worker.aborts_owed.discard(request_id)
 
     def tell(self, identity: bytes, message: ToWorker) -> bool:
         """Sends a message outside of any session; returns False when there is no room or nobody

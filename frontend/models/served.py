@@ -1,6 +1,6 @@
 """Serves a model's text: prompts are rendered and tokenized, answers made into text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from frontend.models.image_counts import ImageCounts
@@ -69,9 +69,9 @@ class ServedModel:
             )
         return template.render(messages, tools=tools, **options)
 
-    async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
+    def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> Awaitable[bytes]:
         """Returns token ids as packed u32; long text is encoded in a thread."""
-        return await self._tokenizer.encode_off_loop(text, add_special_tokens=add_special_tokens)
+        return self._tokenizer.encode_off_loop(text, add_special_tokens=add_special_tokens)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Returns the text of a prompt's token ids."""

@@ -1,7 +1,8 @@
 """Adds up what the requests on one worker were and took, as its router saw them."""
 
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from frontend.observe.buckets import Buckets
 from frontend.observe.request_tally import HistogramBounds
@@ -24,8 +25,7 @@ class FinishedStream(Protocol):
     last_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(Struct, frozen=True, gc=False):
     """A Latest is what the last request on a rank took, in seconds, and its prompt's tokens."""
 
     ttft_s: float

@@ -92,6 +92,11 @@ class AdmissionQueue:
         return self._waiting
 
     @property
+    def stands_open(self) -> bool:
+        """Tells whether nobody waits here, so that whoever comes may try without a turn."""
+        return not self._lanes and self._pumping is None
+
+    @property
     def sheds(self) -> bool:
         """Tells whether load is shed: then what cannot run at once is to wait here, where it is
         counted.

@@ -61,6 +61,7 @@ class RouteRequest:
         cost_tokens: of work without a prompt, what stands for its tokens.
     Attributes:
         grows: whether some of its media become tokens that only the engine counts.
+        insists: whether only some ranks will do, for one of its legs.
         beside: worker id and data-parallel rank where another choice of the same prompt went, if
         the prompt is worth sharing.
     """
@@ -74,6 +75,7 @@ class RouteRequest:
         "beside",
         "dp_rank",
         "grows",
+        "insists",
         "lora_name",
         "prefill_dp_rank",
         "prefill_worker_id",
@@ -104,12 +106,18 @@ class RouteRequest:
         self.dp_rank = dp_rank
         self.prefill_worker_id = prefill_worker_id
         self.prefill_dp_rank = prefill_dp_rank
+        self.insists = not (
+            worker_id is None
+            and dp_rank is None
+            and prefill_worker_id is None
+            and prefill_dp_rank is None
+        )
         self.session_id = session_id
         self.weights = weights
         self.beside: tuple[str, int] | None = None
         self._prompt = prompt
         self._media = media
-        self.grows = not all(each.tokens for each in media)
+        self.grows = bool(media) and not all(each.tokens for each in media)
         self._cacheable = cacheable
         self.lora_name = lora_name
         self._cache_salt = cache_salt

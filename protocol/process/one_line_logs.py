@@ -22,16 +22,22 @@ class OneLine(logging.Formatter):
     _second = -1
     _second_text = ""
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the log line, and what was raised behind it; its handler's lock is held."""
+        record.message = record.getMessage()
+        if record.exc_info or record.exc_text or record.stack_info:
+            return super().format(record)
+        return self.formatMessage(record)
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """Returns the log line with its control characters written as escapes."""
-        if not record.message.isprintable():  # none of those is
-            record.message = CONTROL.sub(_escaped, record.message)
-        return super().formatMessage(record)
+        message = record.message
+        if not message.isprintable():  # none of those is
+            message = CONTROL.sub(_escaped, message)
+        return f"{self._time(record)} {record.levelname[0]} {record.name}: {message}"
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 - logging's own
-        """Returns the local time with milliseconds, as logging's own does without a `datefmt`; its
-        handler's lock is held.
-        """
+    def _time(self, record: logging.LogRecord) -> str:
+        """Returns the local time with milliseconds, as logging's own does."""
         second = int(record.created)
         if second != self._second:
             self._second_text, self._second = (
@@ -44,9 +50,7 @@ class OneLine(logging.Formatter):
 def log_to_stderr(level: str, *, as_json: bool = False) -> None:
     """Sends log records of at least this level to stderr, a line each."""
     handler = GatheredLines(sys.stderr)
-    handler.setFormatter(
-        JsonLines() if as_json else OneLine("%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    )
+    handler.setFormatter(JsonLines() if as_json else OneLine())
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 

@@ -44,7 +44,7 @@ class PictureWaits:
     def check_leaving(self, frontends: Sequence["SimulatedFrontend"]) -> None:
         """No worker that leaves is given pictures."""
         for frontend in frontends:
-            for worker in frontend.mesh.registry.encoders._workers:
+            for worker in frontend.mesh.registry.encoders.workers:
                 if worker.phase is Phase.DRAINING:
                     key = frontend.number, worker.hello.epoch
                     last = self._last.setdefault(key, set(worker.bookings))

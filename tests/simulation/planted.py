@@ -165,7 +165,7 @@ BREAKAGES: Final = (
         "abort: a client that leaves leaves its request running",
         "        if worker is not None and not stream.ended:\n"
         "            self._release(worker, stream.request_id)\n"
-        "            self._send_abort(worker, stream.request_id)",
+        "            self._wire.send_abort(worker, stream.request_id)",
         "        if worker is not None and not stream.ended:\n"
         "            self._release(worker, stream.request_id)",
     ),

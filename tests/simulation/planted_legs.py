@@ -30,7 +30,7 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: an abort reaches the decode leg only",
-        "                    self._send_abort(helper, request_id)\n            ends = True",
+        "                    self._wire.send_abort(helper, request_id)\n            ends = True",
         "                    pass\n            ends = True",
     ),
     Breakage(

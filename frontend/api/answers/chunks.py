@@ -24,17 +24,19 @@ class Usage(msgspec.Struct, frozen=True):
 
     def as_json(self) -> dict[str, Any]:
         """Returns OpenAI's usage object."""
-        media = {
-            "image_tokens": self.image_tokens,
-            "video_tokens": self.video_tokens,
-            "audio_tokens": self.audio_tokens,
-        }
+        details = {"cached_tokens": self.cached_tokens}
+        if self.image_tokens or self.video_tokens or self.audio_tokens:
+            media = {
+                "image_tokens": self.image_tokens,
+                "video_tokens": self.video_tokens,
+                "audio_tokens": self.audio_tokens,
+            }
+            details |= {name: tokens for name, tokens in media.items() if tokens}
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.cached_tokens}
-            | {name: tokens for name, tokens in media.items() if tokens},
+            "prompt_tokens_details": details,
             "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
         }
 

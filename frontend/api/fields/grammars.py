@@ -11,6 +11,7 @@ through and still takes too long or too much memory is found out by the worker
 
 import re
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, cast
 
 import msgspec
@@ -52,6 +53,8 @@ def said_of(request: GrammarFields) -> Grammar | None:
     Raises:
         InvalidRequest: two fields say it.
     """
+    if _fields_of(request) == _UNSAID:  # as nearly always
+        return None
     found = [grammar for read in _READERS if (grammar := read(request)) is not None]
     if len(found) > 1:
         one, other = found[0].field, found[1].field
@@ -143,6 +146,9 @@ def _structured_outputs(request: GrammarFields) -> Grammar | None:
     )
     return None if grammar is None else replace(grammar, field="structured_outputs")
 
+
+_fields_of: Final = attrgetter(*GrammarFields.__struct_fields__)
+_UNSAID: Final = _fields_of(GrammarFields())
 
 _READERS: Final[tuple[Callable[[GrammarFields], Grammar | None], ...]] = (
     _response_format,

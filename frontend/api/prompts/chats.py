@@ -95,7 +95,7 @@ async def _of_messages(
 ) -> ChatPrompt:
     """Returns the prompt, with one token for each medium."""
     kwargs = template_kwargs(request)
-    if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
+    if kwargs and (reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs)):
         raise InvalidRequest(
             f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.",
             param="chat_template_kwargs",

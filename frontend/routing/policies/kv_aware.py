@@ -46,12 +46,12 @@ class KvAware:
         held = _held(ranks, route)
         costs: list[float] = []
         worth: list[float] = []
+        best_cached_tokens = 0
         for rank, (near, host, disk) in zip(ranks, held, strict=True):
-            credit = (
-                (near + host * weights.host + disk * weights.disk) * rank.block_size_tokens
-                if near or host or disk
-                else 0
-            )
+            credit, size = 0.0, rank.block_size_tokens
+            if near or host or disk:
+                credit = (near + host * weights.host + disk * weights.disk) * size
+                best_cached_tokens = max(best_cached_tokens, (near + host + disk) * size)
             prefill = weights.prefill if rank.requests else weights.prefill * weights.idle
             computing = prefill * (prompt - credit) + weights.waiting * rank.prefill_tokens
             costs.append(computing + rank.kv_tokens + request * rank.requests)
@@ -61,12 +61,9 @@ class KvAware:
             if weights.temperature > 0
             else self._turn(ranks, costs, worth, weights.tie)
         )
-        rank, size = ranks[chosen], ranks[chosen].block_size_tokens
-        best = max(
-            sum(overlap) * other.block_size_tokens
-            for other, overlap in zip(ranks, held, strict=True)
-        )
-        return Placement(rank, sum(held[chosen]) * size, best)
+        rank = ranks[chosen]
+        cached_tokens = sum(held[chosen]) * rank.block_size_tokens if best_cached_tokens else 0
+        return Placement(rank, cached_tokens, best_cached_tokens)
 
     def _turn(
         self, ranks: Sequence[RankT], costs: Sequence[float], worth: Sequence[float], tie: float

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, cast
 
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
@@ -23,6 +24,11 @@ from protocol.errors import InvalidRequest
 
 ERROR_CHARS_MAX: Final = 500
 """Bounds a template's error text; a template may quote a whole conversation in it."""
+
+_PARTS_AT_ONCE: Final = 64
+"""Counts the pieces of a rendering whose length is looked at together: they are references to texts
+that are there.
+"""
 
 _CONTINUE_TAG: Final = "CONTINUE_FINAL_MESSAGE_TAG "
 _MESSAGE_NAMES: Final = ("message", "msg", "m")
@@ -172,21 +178,22 @@ class ChatTemplate:
             return None
 
     def _render_names(self, names: dict[str, Any]) -> str:
-        parts: list[str] = []
-        chars = 0
         template = self._template
         # `Template.render` merges the globals anew each time, through a ChainMap: 60 µs, more than
         # a short chat takes otherwise.
         context = BudgetedContext(template.environment, names, template.name, template.blocks)
         context.budget = Budget()
-        for part in template.root_render_func(context):
-            chars += len(part)
+        coming = template.root_render_func(context)
+        parts: list[str] = []
+        chars = 0
+        while some := list(islice(coming, _PARTS_AT_ONCE)):
+            chars += sum(map(len, some))
             if chars > RENDERED_CHARS_MAX:
                 raise InvalidRequest(
                     f"the rendered prompt is longer than {RENDERED_CHARS_MAX} characters",
                     param="messages",
                 )
-            parts.append(part)
+            parts += some
         return "".join(parts)
 
     def _render_open(self, names: dict[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """One answer on a connection that is a list of what was written."""
 
-import asyncio
-import logging
 from typing import Any
 
 import pytest
@@ -33,20 +31,14 @@ class Flow:
 
 
 def cycle_on(transport: Transport, method: str = "POST", *, keep_alive: bool = True) -> Any:
-    log: Any = logging.getLogger(__name__)
     flow: Any = Flow()
     written: Any = transport
-    scope: Any = {"method": method}
     return Cycle(
-        scope=scope,
-        transport=written,
-        flow=flow,
-        logger=log,
-        access_logger=log,
-        access_log=False,
+        {"method": method},
+        written,
+        flow,
         default_headers=[(b"date", b"today")],
-        message_event=asyncio.Event(),
-        expect_100_continue=False,
+        expects_continue=False,
         keep_alive=keep_alive,
         on_response=lambda: None,
     )

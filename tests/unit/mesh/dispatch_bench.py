@@ -1,8 +1,9 @@
 """A frontend's dispatch over a wire that only notes what is sent."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from frontend.fleet.wakeup import Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.offer import Offer
+from frontend.mesh.wire import MeshWire
 from frontend.observe.metrics import FrontendMetrics
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.policies.kv_aware import KvAware
@@ -41,6 +43,12 @@ class Chances:
         return among[0]
 
 
+def _wire(send: Callable[[Worker, Any], bool]) -> Any:
+    wire: Any = SimpleNamespace(send=send)
+    wire.send_abort = partial(MeshWire.send_abort, wire)
+    return wire
+
+
 class Bench:
     """A frontend's dispatch with workers that say nothing by themselves."""
 
@@ -54,7 +62,7 @@ class Bench:
         random: Any = Chances()
         self.dispatch = Dispatch(
             self.registry,
-            wire or SimpleNamespace(send=self._note),
+            wire or _wire(self._note),
             Router("kv", KvAware(Weights(), random), lifetimes),
             self.metrics,
             lambda: 0.0,
