@@ -13,6 +13,7 @@ Source: xxHash, https://xxhash.com (the `xxhash` package).
 
 from array import array
 from collections.abc import Iterable
+from functools import lru_cache
 from struct import pack
 from typing import Final, Literal
 
@@ -26,7 +27,11 @@ _VERSION: Final = 1
 never match, instead of wrongly.
 """
 
+_ROOTS_KEPT: Final = 256
+"""Counts the roots that are remembered: nearly all requests share one, and salts may be many."""
 
+
+@lru_cache(maxsize=_ROOTS_KEPT)
 def root_hash(
     block_size_tokens: int, *, lora_name: str | None = None, cache_salt: str | None = None
 ) -> int:

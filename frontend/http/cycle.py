@@ -4,7 +4,6 @@ between.
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
@@ -19,7 +18,9 @@ from frontend.http.refused import refused
 
 log = logging.getLogger(__name__)
 
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+_CONTROLS: Final = bytes({*range(0x20), 0x7F} - {ord("\t")})
+"""Holds the characters that no header has."""
+
 _BODILESS: Final = (204, 304)
 _UNDERSTOOD: Final = frozenset((b"content-length", b"transfer-encoding", b"connection"))
 """Names the headers of an answer that say how it is sent; ASGI has names in small letters."""
@@ -220,11 +221,10 @@ class Cycle:
         ):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked")
-        head = b"\r\n".join(lines)
-        breaks = len(lines) - 1
-        if head.count(b"\r") != breaks or head.count(b"\n") != breaks or _CONTROL(head):
+        said = b"".join(lines)
+        if len(said.translate(None, _CONTROLS)) != len(said):
             raise RuntimeError("invalid HTTP header")
-        self._head = head + b"\r\n\r\n"
+        self._head = b"\r\n".join([*lines, b"\r\n"])
         self.response_started, self._expects_continue = True, False
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
