@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from frontend.fleet.registry import Registry
-from frontend.observe.router_metrics import Reading
+from frontend.observe.read_families import Reading
 from frontend.settings import FrontendSettings
 
 

@@ -8,7 +8,7 @@ from frontend.fleet.registry import Registry
 from frontend.observe.families import Family
 from frontend.observe.loop_lag import EVERY_S, STALL_S, LoopLag
 from frontend.observe.metrics import FrontendMetrics
-from frontend.observe.router_metrics import Reading
+from frontend.observe.read_families import Reading
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
@@ -171,3 +171,11 @@ def families_now(metrics: FrontendMetrics, registry: Registry, drain: Drain[Any]
     """Returns this process's metrics as data."""
     refresh(metrics, registry, drain)
     return metrics.families()
+
+
+async def families_in_turns(
+    metrics: FrontendMetrics, registry: Registry, drain: Drain[Any]
+) -> list[Family]:
+    """Returns the same, with turns of the loop between what is told of one worker and another."""
+    refresh(metrics, registry, drain)
+    return await metrics.families_in_turns()

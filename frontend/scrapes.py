@@ -36,4 +36,4 @@ def read_at_scrapes(
             prefix=settings.metrics_prefix,
         ),
     ):
-        router.also_read(readings)
+        around.metrics.also_read(readings)

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
 from frontend.observe.decision_parts import EVERY
-from frontend.observe.router_metrics import Reading, RouterMetrics
+from frontend.observe.read_families import PAUSE, Reading
+from frontend.observe.router_metrics import RouterMetrics
 
 
 def worker_readings(
     registry: Registry, router: RouterMetrics, *, router_id: str, prefix: str
-) -> Iterator[Reading]:
+) -> Iterator[Reading | None]:
     """Yields what this frontend's router knows of each worker; what it knew of one that is gone
-    goes with it.
+    goes with it; between one and another there is a PAUSE.
 
     Args:
         router: has the times of all choices.
@@ -22,7 +23,8 @@ def worker_readings(
         prefix: what the reference product's names of a frontend begin with.
     """
     yield from _decisions(router_id, router)
-    for worker in registry.workers.values():
+    for worker in list(registry.workers.values()):
+        yield PAUSE
         namespace = worker.hello.endpoint.removeprefix("dyn://").partition(".")[0]
         labels = {
             "dynamo_namespace": namespace,

@@ -4,7 +4,7 @@ import asyncio
 
 from prometheus_client import Counter, Gauge
 
-from frontend.observe.families import SummedRegistry
+from frontend.observe.summed_registry import SummedRegistry
 
 
 class AnswerMetrics:

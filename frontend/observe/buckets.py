@@ -4,11 +4,16 @@ has some ten values, and each observation of the client's takes 2 µs.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
 from math import exp, floor, log, log10
 from typing import Final
 
 BOUNDS_MAX: Final = 512
 """Bounds the buckets of one histogram, which every scrape shows for every model."""
+
+_LAYOUTS_KEPT: Final = 64
+"""Counts the layouts of histograms whose bounds are kept as text: a frontend has some twenty."""
 
 _GAPS_PER_DECADE: Final = 20
 _GAP_DECADES: Final = range(-4, 2)
@@ -54,11 +59,12 @@ class Buckets:
 
     def cumulated(self) -> list[tuple[str, float]]:
         """Returns each bound, as Prometheus writes it, with the values up to it."""
-        told, so_far = list[tuple[str, float]](), 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            so_far += count
-            told.append(("+Inf" if bound == float("inf") else repr(float(bound)), so_far))
-        return told
+        return list(zip(_shown(tuple(self.bounds)), accumulate(self.counts), strict=True))
+
+
+@lru_cache(maxsize=_LAYOUTS_KEPT)
+def _shown(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return (*map(repr, map(float, bounds)), "+Inf")
 
 
 class GapScale:

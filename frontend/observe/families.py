@@ -1,12 +1,9 @@
-"""Metrics of several processes are told as data, added up, and written as text.
-
-How a family is added up is said where it is declared: see SummedRegistry.
-"""
+"""Metrics of several processes are told as data, added up, and written as text."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
-from msgspec import Struct, convert
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
@@ -29,7 +26,7 @@ PROCESS: Final = "router_id"
 Labels = tuple[tuple[str, str], ...]
 
 
-class Sample(Struct, frozen=True, array_like=True):
+class Sample(Struct, frozen=True, array_like=True, gc=False):
     """A Sample is one number of a family."""
 
     name: str
@@ -50,45 +47,6 @@ class Family(Struct, frozen=True, array_like=True):
     def counts(self) -> bool:
         """Tells whether its numbers only grow, and each process has a part of them."""
         return self.rule == "sum" and self.kind != "gauge"
-
-
-class SummedRegistry(CollectorRegistry):
-    """A SummedRegistry knows of each family how it is added up over several processes.
-
-    Families add up, unless `alike` named them, `Gauge(registry.alike("name"), …)`, or `note_rule`
-    was told otherwise.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._rules: dict[str, Rule] = {}
-
-    def alike(self, name: str) -> str:
-        """Returns the name of a family that says the same in every process, but for moments: the
-        largest value counts.
-        """
-        self.note_rule(name, "max")
-        return name
-
-    def note_rule(self, name: str, rule: str) -> None:
-        """Notes how a family is added up."""
-        self._rules[name.removesuffix("_total")] = convert(rule, Rule)
-
-    def families(self) -> list[Family]:
-        """Returns all metrics as they are now."""
-        return [
-            Family(
-                metric.name,
-                metric.documentation,
-                metric.type,
-                self._rules.get(metric.name, "sum"),
-                [
-                    Sample(sample.name, tuple(sample.labels.items()), sample.value)
-                    for sample in metric.samples
-                ],
-            )
-            for metric in self.collect()
-        ]
 
 
 class _Told(CollectorRegistry):

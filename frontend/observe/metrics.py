@@ -8,16 +8,18 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from frontend.observe.answer_metrics import AnswerMetrics
-from frontend.observe.families import Family, SummedRegistry
+from frontend.observe.families import Family
 from frontend.observe.job_metrics import JobMetrics
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.output_metrics import OutputMetrics
+from frontend.observe.read_families import Readings
 from frontend.observe.recent_requests import RecentRequests
 from frontend.observe.request_families import RequestFamilies
 from frontend.observe.request_metrics import RequestMetrics
 from frontend.observe.request_tally import HistogramBounds
 from frontend.observe.router_metrics import RouterMetrics
+from frontend.observe.summed_registry import SummedRegistry
 
 PREFIX: Final = "dynamo_frontend"
 """Begins the names of the series that the reference product's frontend has too."""
@@ -65,6 +67,14 @@ class FrontendMetrics:
             registry=self._registry,
         )
 
+    def also_read(self, readings: Readings) -> None:
+        """Shows what `readings` gives at every scrape."""
+        self._registry.also_read(readings)
+
     def families(self) -> list[Family]:
         """Returns the metrics as data, as they are now."""
         return self._registry.families()
+
+    async def families_in_turns(self) -> list[Family]:
+        """Returns the same, with turns of the loop between."""
+        return await self._registry.families_in_turns()

@@ -3,34 +3,20 @@
 What others count anyway is read when Prometheus asks, so it costs requests nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import Histogram
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
 from frontend.observe.buckets import Buckets
 from frontend.observe.decision_parts import DecisionParts
-from frontend.observe.families import SummedRegistry
 from frontend.observe.media_metrics import EncodingMetrics
+from frontend.observe.read_families import Reading
+from frontend.observe.summed_registry import SummedRegistry
 from frontend.observe.worker_tally import FinishedStream, WorkerTally
 
 _DECISION_S = (10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3)
 _QUEUE_S = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-
-Reading = tuple[str, str, str, float | Buckets, dict[str, str]]
-"""Holds name, help, "counter", "gauge" or "histogram", value, labels.
-
-Behind the kind may follow how several processes' values make one (frontend.observe.families), if
-they do not add up: "gauge max".
-"""
 
 
 class RouterMetrics:
@@ -42,7 +28,6 @@ class RouterMetrics:
 
     def __init__(self, registry: SummedRegistry, gap_bounds: Sequence[float]) -> None:
         self.gap_bounds = gap_bounds
-        self._registry = registry
         self.encoding = EncodingMetrics(registry)
         self.decisions: dict[str, int] = {}
         """Counts requests placed on a rank, by the router's mode."""
@@ -52,7 +37,7 @@ class RouterMetrics:
         self.queue_s = Buckets(_QUEUE_S)
         """Counts how long requests waited for a rank with room."""
         self._prompt_tokens = self._predicted_tokens = self._best_tokens = self._cached_tokens = 0
-        self.also_read(self._counted)
+        registry.also_read(self._counted)
         self.event_lag_seconds = Histogram(
             "kvmesh_kv_event_lag_seconds",
             "From the engine's publishing of KV events to their use here",
@@ -110,39 +95,3 @@ class RouterMetrics:
             ("cached", "Of these, found there by the engine", self._cached_tokens),
         ):
             yield f"kvmesh_router_{name}_tokens", told, "counter", tokens, {}
-
-    def also_read(self, readings: Callable[[], Iterable[Reading]]) -> None:
-        """Shows what `readings` gives at every scrape."""
-        self._registry.register(_Readings(readings, self._registry))
-
-
-class _Readings(Collector):
-    def __init__(self, readings: Callable[[], Iterable[Reading]], registry: SummedRegistry) -> None:
-        self._readings = readings
-        self._registry = registry
-
-    def describe(self) -> Iterable[Metric]:
-        """Returns nothing: registering must not ask for values before there are any."""
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        families: dict[str, Metric] = {}
-        for name, help_text, kind, value, labels in self._readings():
-            family: Any = families.get(name)
-            if family is None:
-                sort, _, rule = kind.partition(" ")
-                family = families[name] = _FAMILIES[sort](name, help_text, labels=list(labels))
-                if rule:
-                    self._registry.note_rule(name, rule)
-            if isinstance(value, Buckets):
-                family.add_metric(list(labels.values()), value.cumulated(), value.total)
-            else:
-                family.add_metric(list(labels.values()), value)
-        return families.values()
-
-
-_FAMILIES: Final = {
-    "counter": CounterMetricFamily,
-    "gauge": GaugeMetricFamily,
-    "histogram": HistogramMetricFamily,
-}

@@ -13,7 +13,7 @@ from frontend.http.exchange import Exchange
 from frontend.observe.families import exposition
 from frontend.observe.metrics import FrontendMetrics
 from frontend.processes.siblings import Siblings
-from frontend.readings import families_now
+from frontend.readings import families_in_turns
 from frontend.settings import FrontendSettings
 
 METRICS_PATH = "/metrics"
@@ -45,8 +45,8 @@ def probes_of(
 
     async def prometheus() -> Response:
         whole = None if siblings is None else await siblings.metrics()
-        families = families_now(metrics, registry, drain) if whole is None else whole
-        # to write some 60 KB of text takes a loop's turn of 6 ms, and to collect it 2
+        families = await families_in_turns(metrics, registry, drain) if whole is None else whole
+        # to write some 60 KB of text takes a loop's turn of 6 ms
         text = await asyncio.to_thread(exposition, families)
         return Response(text, media_type="text/plain; version=0.0.4")
 

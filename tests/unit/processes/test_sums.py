@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from frontend.observe.families import Family, SummedRegistry, exposition
+from frontend.observe.families import Family, exposition
+from frontend.observe.summed_registry import SummedRegistry
 from frontend.processes.sums import Sums
 
 
