@@ -72,11 +72,13 @@ class Cycle:
         default_headers: are put on every answer.
         on_response: called when the answer is complete.
     Attributes:
+        task: has the application answer, once it does.
         keep_alive: the connection goes on behind the answer.
         body: what has arrived and was not received.
         more_body: more is to arrive.
     """
 
+    task: "asyncio.Task[None] | None" = None
     _head = b""
     """Holds the head of an answer until its body begins."""
 
@@ -113,6 +115,7 @@ class Cycle:
             await app(self.scope, self.receive, self.send)
         except BaseException:
             log.exception("defect while answering %s", self.scope["path"])
+        self._on_response = _nothing  # leads to the connection, which leads here
         if self.disconnected or self.response_complete:
             return
         if not self.response_started:
@@ -261,3 +264,7 @@ class Cycle:
 
 def _chunk(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+def _nothing() -> None:
+    pass

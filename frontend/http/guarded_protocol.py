@@ -122,9 +122,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         if not cycle.keep_alive and scope["http_version"] == "1.0":
             app = until_close(app, cycle)
         offer_direct_writes(scope, cycle)
-        task = self.loop.create_task(cycle.run(app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        cycle.task = self.loop.create_task(cycle.run(app))
 
     def close_when_idle(self) -> None:
         """Closes after the requests that are here; at once if there are none.
