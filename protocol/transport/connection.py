@@ -210,7 +210,8 @@ class Connection(asyncio.Protocol):
     def _write(self) -> None:
         """Writes what was sent in this turn."""
         unwritten, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
-        if unwritten and self._transport is not None:
+        if unwritten and self.is_open:  # otherwise it was aborted since
+            assert self._transport is not None
             self._transport.write(unwritten[0] if len(unwritten) == 1 else b"".join(unwritten))
 
     def _cut_greeting(self, data: bytes) -> list[list[bytes]]:
