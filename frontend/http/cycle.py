@@ -13,8 +13,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from frontend.http.asgi import Scope
+from frontend.http.headers import JSON
 from frontend.http.leaving import LEAVING, Leaving, leaving_of
-from frontend.http.refused import refused
+from protocol.error_answers import error_body
+from protocol.errors import InternalFault
 
 log = logging.getLogger(__name__)
 
@@ -118,9 +120,13 @@ class Cycle:
         self._on_response = _nothing  # leads to the connection, which leads here
         if self.disconnected or self.response_complete:
             return
-        if not self.response_started:
-            self._transport.write(refused(500, "The server had an error.", "internal_error"))
-        self._transport.close()
+        if self.response_started:
+            self._transport.close()
+            return
+        body = error_body(InternalFault("The server had an error while processing your request."))
+        length = (b"content-length", str(len(body)).encode())
+        self._begin(500, [JSON, length, (b"connection", b"close")])
+        self._send_body(body, more=False)
 
     def add(self, piece: bytes) -> None:
         """Takes a piece of the body."""

@@ -1,10 +1,13 @@
 """One answer on a connection that is a list of what was written."""
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from frontend.http.cycle import Cycle
+from frontend.http.leaving import LEAVING, Leaving
 
 
 class Transport:
@@ -27,14 +30,14 @@ class Transport:
 class Flow:
     """A client with room for everything."""
 
-    write_paused = False
+    read_paused = write_paused = False
 
 
 def cycle_on(transport: Transport, method: str = "POST", *, keep_alive: bool = True) -> Any:
     flow: Any = Flow()
     written: Any = transport
     return Cycle(
-        {"method": method},
+        {"method": method, "path": "/v1", LEAVING: Leaving()},
         written,
         flow,
         default_headers=[(b"date", b"today")],
@@ -113,3 +116,50 @@ async def test_an_answer_is_begun_and_ended_once() -> None:
     for kind in ("http.response.start", "http.response.body"):
         with pytest.raises(RuntimeError):
             await cycle.send({"type": kind, "status": 200, "body": b""})
+
+
+async def test_a_defect_before_the_answer_is_told_as_openai_does() -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError("nobody's business")
+
+    transport = Transport()
+    await cycle_on(transport).run(fails)
+    head, body = b"".join(transport.writes).split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 500 ")
+    error = json.loads(body)["error"]
+    assert (error["type"], error["code"]) == ("server_error", "internal_error")
+    assert b"business" not in body
+    assert transport.closed
+
+
+async def test_an_answer_that_breaks_off_ends_the_connection() -> None:
+    async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    transport = Transport()
+    await cycle_on(transport).run(breaks_off)
+    assert b"".join(transport.writes).endswith(b"half\r\n")
+    assert transport.closed
+
+
+async def test_pieces_of_a_body_that_came_before_are_received_as_one() -> None:
+    cycle = cycle_on(Transport())
+    for piece in (b"a", b"b", b"c"):
+        cycle.add(piece)
+    message = await cycle.receive()
+    assert (message["body"], message["more_body"]) == (b"abc", True)
+    receiving = asyncio.create_task(cycle.receive())
+    await asyncio.sleep(0)
+    assert not receiving.done()
+    cycle.end_body()
+    message = await receiving
+    assert (message["body"], message["more_body"]) == (b"", False)
+
+
+async def test_who_waits_for_more_hears_that_the_client_has_gone() -> None:
+    cycle = cycle_on(Transport())
+    receiving = asyncio.create_task(cycle.receive())
+    await asyncio.sleep(0)
+    cycle.note_client_gone()
+    assert await receiving == {"type": "http.disconnect"}
