@@ -67,6 +67,7 @@ class Rank:
         "requests_queued_max",
         "requests_running_max",
         "reuses_prefixes",
+        "takes_one_more",
         "tells_events",
         "waiting",
         "worker_id",
@@ -90,6 +91,10 @@ class Rank:
         blocks = -(-(capacity.kv_tokens + capacity.slow_kv_tokens) // capacity.block_size_tokens)
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False
+        self.takes_one_more = self.requests_queued_max != 0
+        """Tells whether the engine's own queue would not refuse a request for this rank: kept as it
+        changes, since every request asks it of every rank.
+        """
         self.placed_at = 0
         self.engine_kv_tokens = 0
         """Counts KV-cache tokens of unfinished requests as the engine last told: for people."""
@@ -122,11 +127,6 @@ class Rank:
             and self.waiting < self.requests_running_max
         )
 
-    @property
-    def takes_one_more(self) -> bool:
-        """Tells whether the engine's own queue would not refuse a request for this rank."""
-        return self.requests_queued_max is None or self.waiting < self.requests_queued_max
-
     def follow_events(self, tells: bool) -> None:
         """Notes whether events tell from now on what the rank holds.
 
@@ -152,6 +152,7 @@ class Rank:
         self.waiting = self._own_waiting + self._others_waiting
         self.prefill_tokens = self._own_prefill_tokens + self._others_prefill_tokens
         self.kv_tokens = self._own_kv_tokens + self._others_kv_tokens
+        self._note_queue()
 
     def book(self, prefill_tokens: int, kv_tokens: int) -> None:
         """Counts a request of ours that was sent to the rank.
@@ -176,8 +177,13 @@ class Rank:
     def _wait(self, requests: int, prefill_tokens: int) -> None:
         self._own_waiting += requests
         self.waiting += requests
+        self._note_queue()
         self._own_prefill_tokens += prefill_tokens
         self.prefill_tokens += prefill_tokens
+
+    def _note_queue(self) -> None:
+        most = self.requests_queued_max
+        self.takes_one_more = most is None or self.waiting < most
 
     def _hold(self, requests: int, kv_tokens: int) -> None:
         self.own_requests += requests

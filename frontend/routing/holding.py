@@ -76,5 +76,6 @@ def open_ranks(
             )
             else []
         )
-    hungry = [rank for rank in ranks if rank.hungry]
-    return (free or hungry) if hungry else []
+    if not any(rank.hungry for rank in ranks):
+        return []
+    return free or [rank for rank in ranks if rank.hungry]

@@ -28,7 +28,7 @@ from sys import float_info
 
 from frontend.routing.policy import RankT
 from frontend.routing.route import BLOCK_TOKENS, Placement, RouteRequest, Weights
-from kv_events.index import Overlap, overlaps
+from kv_events.index import NO_OVERLAP, Overlap, overlaps
 
 
 class KvAware:
@@ -43,19 +43,25 @@ class KvAware:
     def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:
         weights = route.weights or self._weights
         prompt, request = route.prompt_tokens, weights.request * BLOCK_TOKENS
+        busy, idle, waiting = weights.prefill, weights.prefill * weights.idle, weights.waiting
         held = _held(ranks, route)
         costs: list[float] = []
         worth: list[float] = []
         best_cached_tokens = 0
-        for rank, (near, host, disk) in zip(ranks, held, strict=True):
-            credit, size = 0.0, rank.block_size_tokens
-            if near or host or disk:
+        for rank, overlap in zip(ranks, held, strict=True):  # each line of it is paid by every rank
+            requests, credit = rank.requests, 0.0
+            if overlap is not NO_OVERLAP:
+                near, host, disk = overlap
+                size = rank.block_size_tokens
                 credit = (near + host * weights.host + disk * weights.disk) * size
                 best_cached_tokens = max(best_cached_tokens, (near + host + disk) * size)
-            prefill = weights.prefill if rank.requests else weights.prefill * weights.idle
-            computing = prefill * (prompt - credit) + weights.waiting * rank.prefill_tokens
-            costs.append(computing + rank.kv_tokens + request * rank.requests)
-            worth.append(weights.prefill * credit)
+            costs.append(
+                (busy if requests else idle) * (prompt - credit)
+                + waiting * rank.prefill_tokens
+                + rank.kv_tokens
+                + request * requests
+            )
+            worth.append(busy * credit)
         chosen = (
             self._soft(costs, weights.temperature)
             if weights.temperature > 0
