@@ -39,7 +39,7 @@ check: setup
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-# Fails where a chat or a token takes more CPU, beside a bare app, than bench/guard/bounds.json says: make bench-guard ARGS=--set commits to what it is now.
+# Fails where a chat or a token takes more instructions, beside a bare app, than bench/guard/bounds.json says: make bench-guard ARGS=--set commits to what it is now. It needs valgrind.
 bench-guard: setup
 	$(BIN)/python -m bench.guard $(ARGS)
 

@@ -1,1 +1,1 @@
-"""Holds what a chat and a token cost to a committed bound, beside a bare ASGI app."""
+"""Holds the instructions of a chat and a token to committed bounds, beside a bare ASGI app's."""

@@ -1,10 +1,10 @@
-"""`python -m bench.guard`: whether a chat or a token costs more CPU than is committed to.
+"""`python -m bench.guard`: whether a chat or a token costs more than is committed to.
 
-Measures the CPU time of frontend and worker for a chat (64 together) and for a token (64 paced
-streams), each beside a bare ASGI app's in the same seconds, and holds the ratios to
-bench/guard/bounds.json with 15 % of slack. Ends with 1 where one rose, and says which. `--set`
-commits to what is measured now; `--plant frontend:chat:100` burns 100 µs more with every chat, to
-show that it is seen.
+Counts the instructions of frontend and worker for a chat (16 together) and for a token (16 paced
+streams), each beside a bare ASGI app's, and holds the ratios to bench/guard/bounds.json with 10 %
+of slack. Ends with 1 where one rose, and says which. `--set` commits to what is measured now;
+`--plant frontend:chat:1000` has every chat take 1,000 turns of an empty loop more, a fifth of its
+cost, to show that it is seen. Needs valgrind.
 """
 
 import argparse
@@ -14,103 +14,64 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
-from typing import Final
 
 from bench.compare.systems import machine
-from bench.guard.bounds import SLACK, Verdict, read_bounds, spread, write_bounds
+from bench.guard.bounds import Costs, read_bounds, verdicts, write_bounds
+from bench.guard.counted import missing
 from bench.guard.loads import LOADS
 from bench.guard.planted import Plant
-from bench.guard.rounds import Round, Rounds
+from bench.guard.slices import TooSlow, measured, middle
 from bench.guard.systems import MODEL_DIR, start_systems
+from bench.kit.load import LoadFailed
 from bench.kit.workloads import Corpus
-
-ROUNDS: Final = 5
-TRIES_MAX: Final = 3
-"""Five rounds decide; where they are noisy, disturbed or above a bound, the median of ten does, or
-of fifteen.
-"""
-TIME_S_MAX: Final = 60.0
-"""No further rounds are begun that would end after this."""
-BOUNDS_ROUNDS: Final = 9
+from starter.fleet import Fleet
 
 
-def verdicts(load: str, committed: dict[str, float], rounds: list[Round]) -> list[Verdict]:
-    """One for each process."""
-    return [
-        Verdict(
-            load,
-            process,
-            committed[process],
-            [each.ratios[process] for each in rounds],
-            median(each.costs_us[process] for each in rounds),
-            median(each.bare_us for each in rounds),
-            median(each.others_cores for each in rounds),
-        )
-        for process in committed
-    ]
+def costs(plant: Plant | None) -> Costs:
+    """Measures all loads."""
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        fleet = Fleet(Path(directory))
+        stack.callback(fleet.stop)
+        try:
+            return _measured(fleet, plant)
+        except LoadFailed:  # as of a process that ended
+            for process in fleet.processes:
+                print(process.last_words())
+            raise
 
 
-def judge(taking: Rounds, load: str, committed: dict[str, float], end_at: float) -> list[Verdict]:
-    """Takes rounds until they agree, or nothing is left of tries or time."""
-    rounds: list[Round] = []
-    for number in range(TRIES_MAX):
-        begun_at = time.monotonic()
-        rounds += taking.take(ROUNDS)
-        found = verdicts(load, committed, rounds)
-        for each in found:
-            print(each.told(), flush=True)
-        unclear = [each for each in found if each.risen or each.noisy or each.disturbed]
-        took_s = time.monotonic() - begun_at
-        if not unclear or number == TRIES_MAX - 1:
-            break
-        if time.monotonic() + took_s > end_at:
-            print(f"{load}: no time is left for more rounds", flush=True)
-            break
-        print(f"{load}: {ROUNDS} more rounds, since not all is clear", flush=True)
+def _measured(fleet: Fleet, plant: Plant | None) -> Costs:
+    kvmesh, bare = start_systems(fleet, plant)
+    corpus, found = Corpus(MODEL_DIR), dict[str, dict[str, int]]()
+    for load in LOADS:
+        slices = measured(load, load.write(corpus, fleet.directory), kvmesh[load.name], bare)
+        for process, each in slices.items():
+            print(f"{load.name:6}{process:9}{each} instructions", flush=True)
+        found[load.name] = middle(slices)
     return found
 
 
-def guard(takings: dict[str, Rounds], begun_at: float) -> int:
-    """Judges all loads; returns the exit status."""
-    committed = read_bounds()
-    found: list[Verdict] = []
-    for position, load in enumerate(LOADS, start=1):
-        # what is left is shared: the first load may not take the time of the second
-        end_at = begun_at + TIME_S_MAX * position / len(LOADS)
-        found += judge(takings[load.name], load.name, committed["ratios"][load.name], end_at)
-    here, there = machine(), committed["machine"]
-    if (here["cpu"], here["python"]) != (there["cpu"], there["python"]):
-        print(
-            f"bounds are of {there['cpu']}, Python {there['python']}; "
-            f"this is {here['cpu']}, Python {here['python']}"
-        )
-    for each in found:
-        if (each.noisy or each.disturbed) and not each.risen:
-            print(
-                f"NOT JUDGED closely: {each.load}, {each.process}: others took "
-                f"{each.others_cores:.1f} cores, and rounds lay {100 * spread(each.ratios):.0f} % "
-                f"apart; {each.ratio / each.committed - 1:+.0%} says little of a small rise"
-            )
-    risen = [each for each in found if each.risen]
+def guard(found: Costs) -> int:
+    """Judges all of them; returns the exit status."""
+    there, committed = read_bounds()
+    here = _machine()
+    if here != there:
+        print(f"bounds are of {there}, this is {here}")
+    judged = verdicts(committed, found)
+    for each in judged:
+        print(each.told())
+    risen = [each for each in judged if each.risen]
     for each in risen:
         print(f"FAILED: {each.failure()}")
-    took_s = time.monotonic() - begun_at
-    print(f"{'costs rose' if risen else 'costs are within bounds'}; {took_s:.0f} s")
+    if not risen and any(each.fallen for each in judged):
+        print("costs fell: make bench-guard ARGS=--set has them stay there")
     return 1 if risen else 0
 
 
-def commit(takings: dict[str, Rounds]) -> None:
-    """Writes what is measured now."""
-    ratios: dict[str, dict[str, float]] = {}
-    for name, taking in takings.items():
-        rounds = taking.take(BOUNDS_ROUNDS)
-        ratios[name] = {
-            process: median(each.ratios[process] for each in rounds)
-            for process in rounds[0].costs_us
-        }
-        print(f"{name}: {ratios[name]}, of {BOUNDS_ROUNDS} rounds; {SLACK:.0%} more is let pass")
-    write_bounds(machine(), ratios)
+def _machine() -> dict[str, str]:
+    """What instructions hang on."""
+    here = machine()
+    return {"cpu": here["cpu"], "python": here["python"]}
 
 
 def main() -> int:
@@ -120,24 +81,26 @@ def main() -> int:
     parser.add_argument(
         "--plant",
         type=Plant.read,
-        metavar="PROGRAM:PLACE:MICROSECONDS",
+        metavar="PROGRAM:PLACE:TURNS",
         help="slow frontend:chat, frontend:token or workers:chat down",
     )
     arguments = parser.parse_args()
+    if lacking := missing():
+        print(f"the guard counts instructions with valgrind: {', '.join(lacking)} not found")
+        return 2
     # whoever ends this ends what it started, too
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun_at = time.monotonic()
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        folder = Path(directory)
-        sides = start_systems(stack, folder, arguments.plant)
-        corpus = Corpus(MODEL_DIR)
-        takings = {
-            load.name: Rounds(load, sides[load.name], load.write(corpus, folder)) for load in LOADS
-        }
-        if arguments.set:
-            commit(takings)
-            return 0
-        return guard(takings, begun_at)
+    try:
+        found = costs(arguments.plant)
+    except (LoadFailed, TooSlow) as error:
+        print(f"FAILED: not measured: {error}")
+        return 1
+    if arguments.set:
+        write_bounds(_machine(), found)
+    status = guard(found)
+    print(f"{'costs rose' if status else 'within bounds'}; {time.monotonic() - begun_at:.0f} s")
+    return status
 
 
 if __name__ == "__main__":

@@ -1,112 +1,95 @@
-"""The committed ratios, and what rounds say of them: pure but for the file."""
+"""What is committed to, and what was measured beside it: pure but for the file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 FILE: Final = Path(__file__).with_name("bounds.json")
 
-SLACK: Final = 0.15
-"""How much more than the committed ratio is let pass: on one machine it differs by a few per cent
-from run to run, on two machines by more.
+SLACK: Final = 0.10
+"""How much more than the committed ratio is let pass: measured again it is another by up to three
+per cent, beside other work or not; another CPU has other instructions for the same work.
 """
 
-OTHERS_CORES_MAX: Final = 0.2
-"""What others of the host may take while all is as on a quiet one: daemons and kernel threads."""
+BARE: Final = "app"
+"""The bare app's name among the processes."""
 
-BUSY_SLACK: Final = 1.0
-"""How much more is let pass where others take more than that. They slow kvmesh, which is large, and
-the bare app, which is small, by unlike parts, and change how many messages travel together: beside
-twenty busy processes on two cores a chat's ratio went from 11 up to 20 with the same code, and the
-worker's from 4 down to 1.
-"""
-
-SPREAD_MAX: Final = SLACK
-"""How far apart the middle half of the rounds may lie, as a part of their median: where that is
-more than the slack, a few more rounds decide.
-"""
-
-
-def spread(ratios: Sequence[float]) -> float:
-    """How far apart the middle half of some ratios lies, as a part of their median."""
-    ordered, outside = sorted(ratios), len(ratios) // 4
-    return (ordered[-1 - outside] - ordered[outside]) / median(ordered)
+Costs = Mapping[str, Mapping[str, int]]
+"""Instructions of one chat or token, by load and process, the bare app's among them."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rounds so far say of one process under one load."""
+    """What one process costs under one load.
+
+    Attributes:
+        committed: its cost then, in costs of the bare app.
+    """
 
     load: str
     process: str
     committed: float
-    ratios: Sequence[float]
-    cost_us: float
-    bare_us: float
-    others_cores: float
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether the host did so much else that a small rise cannot be told."""
-        return self.others_cores > OTHERS_CORES_MAX
+    instructions: int
+    bare_instructions: int
 
     @property
     def ratio(self) -> float:
-        """The median of all rounds."""
-        return median(self.ratios)
+        """Its cost now, in costs of the bare app."""
+        return self.instructions / self.bare_instructions
 
     @property
-    def bound(self) -> float:
-        """What the ratio may be."""
-        return self.committed * (1 + (BUSY_SLACK if self.disturbed else SLACK))
+    def change(self) -> float:
+        """How much more that is than what is committed to, as a part of it."""
+        return self.ratio / self.committed - 1
 
     @property
     def risen(self) -> bool:
         """Whether it is more than it may be."""
-        return self.ratio > self.bound
+        return self.change > SLACK
 
     @property
-    def noisy(self) -> bool:
-        """Whether rounds differ by more than what is looked for."""
-        return spread(self.ratios) > SPREAD_MAX
+    def fallen(self) -> bool:
+        """Whether it is so much less that a rise could hide behind the old bound."""
+        return self.change < -SLACK
 
     def told(self) -> str:
         """A line for people."""
-        word = "ROSE" if self.risen else "noisy" if self.noisy else "ok"
-        if self.disturbed:
-            word += f" (others: {self.others_cores:.1f} cores)"
+        word = "ROSE" if self.risen else "fell" if self.fallen else "ok"
         return (
-            f"{self.load:6}{self.process:9} {word} "
-            f"{self.ratio:7.3f} x the bare app's {self.bare_us:.1f} µs ({self.cost_us:.1f} µs); "
-            f"committed {self.committed:.3f}, bound {self.bound:.3f}; "
-            f"{len(self.ratios)} rounds, {min(self.ratios):.3f} to {max(self.ratios):.3f}"
+            f"{self.load:6}{self.process:9}{word:5}{self.ratio:7.3f} x the bare app's "
+            f"{self.bare_instructions:,} instructions ({self.instructions:,}); "
+            f"committed {self.committed:.3f}, {self.change:+.1%}"
         )
 
     def failure(self) -> str:
         """A sentence that says what rose above what."""
         return (
-            f"a {self.load} costs the {self.process} {self.ratio:.3f} times what it costs the bare "
-            f"ASGI app ({self.cost_us:.1f} µs of CPU beside {self.bare_us:.1f}), "
-            f"{100 * (self.ratio / self.committed - 1):.0f} % more than the committed "
-            f"{self.committed:.3f} and above the bound of {self.bound:.3f}"
+            f"a {self.load} costs the {self.process} {self.ratio:.3f} times the instructions that "
+            f"it costs a bare ASGI app ({self.instructions:,} beside {self.bare_instructions:,}), "
+            f"{100 * self.change:.0f} % more than the committed {self.committed:.3f}, where "
+            f"{100 * SLACK:.0f} % are let pass"
         )
 
 
-def read_bounds(file: Path = FILE) -> dict[str, Any]:
-    """What `--set` wrote: the machine, and ratios by load and process."""
-    return json.loads(file.read_text())
+def verdicts(committed: Costs, found: Costs) -> list[Verdict]:
+    """One for each process of kvmesh and load."""
+    return [
+        Verdict(load, process, cost / costs[BARE], found[load][process], found[load][BARE])
+        for load, costs in committed.items()
+        for process, cost in costs.items()
+        if process != BARE
+    ]
 
 
-def write_bounds(
-    machine: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]], file: Path = FILE
-) -> None:
-    """Commits to these ratios."""
-    rounded = {
-        load: {process: round(ratio, 3) for process, ratio in by_process.items()}
-        for load, by_process in ratios.items()
-    }
-    told = {"machine": dict(machine), "ratios": rounded}
+def read_bounds(file: Path = FILE) -> tuple[dict[str, Any], Costs]:
+    """What `--set` wrote: the machine, and costs."""
+    told = json.loads(file.read_text())
+    return told["machine"], told["instructions"]
+
+
+def write_bounds(machine: Mapping[str, Any], costs: Costs, file: Path = FILE) -> None:
+    """Commits to these costs."""
+    told = {"machine": machine, "instructions": costs}
     file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""The loads of the guard: what both sides are sent, and by what their CPU time is divided."""
+"""The loads of the guard: what both sides are sent, and by what their instructions are divided."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,21 +6,21 @@ from typing import Final
 
 from bench.kit.workloads import Corpus, Shape, fresh, write_bodies
 
-CONCURRENCY: Final = 64
+CONCURRENCY: Final = 16
+"""As many as a frontend that is counted keeps up with: beside other work it took sixty-four at once
+for so long that its workers seemed dead to it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """One load, sent in slices, of which the median counts.
+    """One load, sent in slices.
 
     Attributes:
-        count: key of the load generator's result by which CPU time is divided.
+        count: key of the load generator's result by which instructions are divided.
         requests: of a slice, to kvmesh.
-        speed: of its engine, beside the timing model's.
         bare_requests: of a slice, to the bare app.
-        slices: of a round.
-        bare_paced: the app keeps the pace of the timing model, and both sides are asked at once;
-            otherwise it takes all it can get, and is asked after kvmesh.
+        speed: of kvmesh's engine, beside the timing model's; 0: without limit.
     """
 
     name: str
@@ -28,9 +28,7 @@ class Load:
     shape: Shape
     requests: int
     bare_requests: int
-    slices: int
-    speed: float = 1.0
-    bare_paced: bool = False
+    speed: float
 
     def write(self, corpus: Corpus, folder: Path) -> Path:
         """Writes the bodies of a slice, the same ones every time."""
@@ -43,24 +41,20 @@ LOADS: Final = (
         name="chat",
         count="ok",
         shape=Shape(input_tokens=128, output_tokens=1, model="chat"),
-        requests=6 * CONCURRENCY,
-        speed=0.25,
-        bare_requests=3_000,
-        slices=4,
+        requests=256,
+        bare_requests=1_024,
+        speed=0,
     ),
     Load(
         name="token",
         count="tokens",
         shape=Shape(input_tokens=128, output_tokens=128, stream=True, model="token"),
         requests=CONCURRENCY,
-        bare_requests=CONCURRENCY,
-        slices=3,
-        bare_paced=True,
+        bare_requests=2 * CONCURRENCY,
+        speed=0.15,
     ),
 )
-"""Slices of half a second to one, so that kvmesh and the app meet the same other work, and one
-heartbeat more or less is not seen. Engines keep a pace that leaves the host time:
-without one all processes take what they can get, and how many messages travel together, on which
-costs hang, goes by what else the host does (a worker's chat cost 55 µs in one minute and 190 in
-another).
+"""Slices of one to six seconds. A program that is counted is some fifty times slower, so the
+streams' engine is slow, too: a step takes it 40 ms, of which the frontend needs 10 for 16 tokens.
+One that came late would write several tokens at once, which costs less.
 """

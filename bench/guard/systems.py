@@ -1,21 +1,19 @@
-"""What the guard measures: a frontend with two simulated workers, and the bare app that each load
-is held against.
+"""What the guard measures: a frontend with a simulated worker for each load, and the bare app that
+they are held against.
 """
 
-import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from bench.compare.systems import EngineSpec, asgi
-from bench.compare.tables import FleetShape
-from bench.guard.loads import LOADS, Load
+from bench.guard.bounds import BARE
+from bench.guard.counted import Counted
+from bench.guard.loads import LOADS
 from bench.guard.planted import Plant
-from bench.kit.cores import keep_to
-from bench.kit.running import READY_S_MAX, Starting
+from bench.kit.running import chat_ok
 from starter.fleet import Fleet
+from starter.ports import free_port
 from starter.process import REPO
 
 MODEL_DIR: Final = REPO / "workers/demo_model/kvmesh-demo"
@@ -24,56 +22,68 @@ MODEL_DIR: Final = REPO / "workers/demo_model/kvmesh-demo"
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: where it is asked, and its processes by their figures' names."""
+    """One side of a comparison: where it is asked, and its processes by their figures' names.
+
+    Attributes:
+        ready: waits until it takes work.
+    """
 
     port: int
-    processes: Mapping[str, int]
+    processes: Mapping[str, Counted]
+    ready: Callable[[], None]
 
 
-def start_systems(
-    stack: ExitStack, folder: Path, plant: Plant | None = None
-) -> dict[str, tuple[Side, Side]]:
-    """Starts all of them; returns kvmesh and the bare app by load.
+def start_systems(fleet: Fleet, plant: Plant | None = None) -> tuple[dict[str, Side], Side]:
+    """Starts all of them, which the fleet ends, and counts their instructions once they serve;
+    returns kvmesh by load, and the bare app.
 
     Args:
         plant: slows one of kvmesh's processes down on purpose.
     """
-    fleet = Fleet(folder)
-    stack.callback(fleet.stop)
     program = plant.program_of if plant is not None else _itself
-    frontend = fleet.start(
-        *program("frontend"), *fleet.addresses.options, *("--log-level", "warning")
+
+    def start(name: str, *arguments: str) -> Counted:
+        return Counted.start(fleet, name, [sys.executable, "-m", *arguments])
+
+    frontend = start(
+        *("frontend", *program("frontend"), *fleet.addresses.options, "--log-level", "warning")
     )
     workers = {
-        load.name: fleet.start(
-            *program("workers"),
+        load.name: start(
+            *(f"worker-{load.name}", *program("workers")),
             *("--frontend", fleet.mesh, "--engine", "sim", "--log-level", "warning"),
             *("--model-path", str(MODEL_DIR), "--served-model-name", load.name),
             *("--sim-speedup", f"{load.speed:g}"),
         )
         for load in LOADS
     }
-    starting = Starting(stack, folder, READY_S_MAX)
-    bare = {load.name: _bare_app(load, starting) for load in LOADS}
-    fleet.wait_for_workers(len(LOADS))
-    for pid in (frontend.pid, *(side.processes["app"] for side in bare.values())):
-        keep_to(0, pid)
-    for pid in (os.getpid(), *(worker.pid for worker in workers.values())):
-        keep_to(1, pid)  # the load generator, too, which this process starts
-    return {
-        name: (
-            Side(fleet.http_port, {"frontend": frontend.pid, "worker": worker.pid}),
-            bare[name],
-        )
+    port = free_port()
+    bare = start(BARE, *_bare_app(port))
+
+    def ready() -> None:
+        fleet.wait_for_workers(len(LOADS))
+
+    kvmesh = {
+        name: Side(fleet.http_port, {"frontend": frontend, "worker": worker}, ready)
         for name, worker in workers.items()
     }
+    app = Side(port, {BARE: bare}, lambda: fleet.wait_until(lambda: chat_ok(port), "the bare app"))
+    ready()
+    app.ready()
+    for each in (frontend, *workers.values(), bare):
+        each.begin()
+    return kvmesh, app
 
 
 def _itself(program: str) -> tuple[str, ...]:
     return (program,)
 
 
-def _bare_app(load: Load, starting: Starting) -> Side:
-    spec = EngineSpec(model_dir=MODEL_DIR, fleet=FleetShape(paced=load.bare_paced))
-    running = asgi(f"asgi-{load.name}", spec, starting)
-    return Side(running.port, {"app": running.frontend})
+def _bare_app(port: int) -> tuple[str, ...]:
+    """Nothing of kvmesh's is in it, be it only its HTTP protocol: what costs both sides more would
+    pass for less.
+    """
+    return (
+        *("uvicorn", "bench.frontend.http_app:app", "--port", str(port), "--log-level", "critical"),
+        *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--lifespan", "off"),
+    )

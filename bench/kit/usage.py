@@ -48,15 +48,6 @@ def own_cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def host_cpu_s() -> float:
-    """CPU seconds that everything on this host has taken, what a hypervisor took away included.
-    Resolution 10 ms.
-    """
-    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-    user, nice, system, _idle, _waiting, *interrupts_and_stolen = map(int, fields)
-    return (user + nice + system + sum(interrupts_and_stolen)) / TICKS_PER_S
-
-
 def _memory_mib(pid: int, file: str, key: str) -> float:
     total_kib = 0
     for each in descendants(pid):
