@@ -45,6 +45,7 @@ def sections() -> Iterator[str]:
     yield _standard()
     yield _prefix()
     yield _three_way()
+    yield _two_gpus()
     yield _bounds()
 
 
@@ -119,25 +120,46 @@ def _turns(medians: dict[str, Any], name: str) -> str:
     return f"{number(median['tokens_per_s'])}; {ttft}; {median['frontend_cpu_s']:.2f} s"
 
 
-def _three_way() -> str:
-    found = result("three_way")
-    systems = {"kvmesh": "kvmesh", "sglang": "SGLang's server", "dynamo": "Dynamo, kv"}
+def _rows(found: dict[str, Any], systems: dict[str, str]) -> str:
     rows = [
         [CASES[case]] + [_turns(medians, name) for name in systems]
         for case, medians in found["medians"].items()
     ]
-    rounds = found["medians"]["1"]["kvmesh"]["rounds"]
-    refused = sum(
+    return table(["work", *systems.values()], rows)
+
+
+def _refused(found: dict[str, Any]) -> int:
+    return sum(
         median["not_ok"] for medians in found["medians"].values() for median in medians.values()
     )
+
+
+def _three_way() -> str:
+    found = result("three_way")
+    systems = {"kvmesh": "kvmesh", "sglang": "SGLang's server", "dynamo": "Dynamo, kv"}
     return f"""\
 ## Beside SGLang's server and Dynamo, on one GPU
 
 `python -m bench.gpu.three_way`, {found["gpus"][0]}, the shape of Qwen3-0.6B, everything as it \
-comes, {rounds} rounds in turns. In each cell: tokens/s; TTFT p50 / p99 in ms; CPU of the process \
-that speaks HTTP. Requests without a whole answer: {refused}.
+comes, {found["medians"]["1"]["kvmesh"]["rounds"]} rounds in turns. In each cell: tokens/s; TTFT \
+p50 / p99 in ms; CPU of the process that speaks HTTP. Requests without a whole answer: \
+{_refused(found)}.
 
-{table(["work", *systems.values()], rows)}"""
+{_rows(found, systems)}"""
+
+
+def _two_gpus() -> str:
+    found = result("three_way_two_gpus")
+    systems = {"kvmesh": "kvmesh", "gateway": "SGLang's gateway", "dynamo": "Dynamo, kv"}
+    return f"""\
+## Beside SGLang's gateway and Dynamo, on two GPUs
+
+`python -m bench.gpu.three_way --gpus 2`, two H200: kvmesh and Dynamo with a worker on each, the \
+gateway (`cache_aware`) over an SGLang server on each; all six engines are up at once. \
+{found["medians"]["256"]["kvmesh"]["rounds"]} rounds in turns; cells as above. Requests without a \
+whole answer: {_refused(found)}.
+
+{_rows(found, systems)}"""
 
 
 def _bounds() -> str:

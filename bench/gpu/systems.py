@@ -14,7 +14,7 @@ from bench.gpu.sglang_program import sglang_program
 from bench.kit.running import Running, Starting, chat_ok
 from bench.kit.workloads import MODEL_NAME
 from starter.addresses import Addresses, worker_command
-from starter.pages import http_json, http_ok
+from starter.pages import http_json
 from starter.ports import free_port
 from starter.process import REPO, Process
 
@@ -145,9 +145,9 @@ def gateway(setup: Setup, starting: Starting, memory_fraction: float, name: str)
 
 
 def dynamo(setup: Setup, starting: Starting, memory_fraction: float, name: str) -> list[Running]:
-    """Dynamo with kv routing, without etcd and NATS: file discovery, TCP requests, ZMQ events."""
-    if setup.gpus > 1:
-        raise RuntimeError("dynamo is measured on one GPU")
+    """Dynamo with kv routing over a worker a GPU, without etcd and NATS: file discovery, TCP
+    requests, ZMQ events.
+    """
     discovery, port = setup.scratch / "dynamo-discovery", free_port()
     shutil.rmtree(discovery, ignore_errors=True)
     planes = {
@@ -167,21 +167,33 @@ def dynamo(setup: Setup, starting: Starting, memory_fraction: float, name: str) 
         str(port),
     ]
     frontend = starting.process(name, command, env)
-    events = {"publisher": "zmq", "topic": "kv-events", "endpoint": f"tcp://*:{free_port()}"}
-    command = [
-        *sglang_program("dynamo.sglang"),
-        *setup.engine(memory_fraction),
-        "--kv-events-config",
-        json.dumps(events),
+    workers = [
+        starting.process(
+            f"{name}-worker{gpu}",
+            [
+                *sglang_program("dynamo.sglang"),
+                *setup.engine(memory_fraction),
+                "--kv-events-config",
+                json.dumps(
+                    {
+                        "publisher": "zmq",
+                        "topic": "kv-events",
+                        "endpoint": f"tcp://*:{free_port()}",
+                    }
+                ),
+            ],
+            env | setup.device(gpu),
+        )
+        for gpu in range(setup.gpus)
     ]
-    worker = starting.process(f"{name}-worker", command, env)
-    models = f"http://127.0.0.1:{port}/v1/models"
-    starting.wait(
-        name,
-        [frontend, worker],
-        lambda: http_ok(models) and http_json(models)["data"] and first_chat_ok(port),
-    )
-    return [Running(name, port, frontend.pid, [worker.pid])]
+
+    def ready() -> bool:
+        found = http_json(f"http://127.0.0.1:{port}/health").get("instances", [])
+        serving = {each["instance_id"] for each in found if each["endpoint"] == "generate"}
+        return len(serving) == setup.gpus and first_chat_ok(port)
+
+    starting.wait(name, [frontend, *workers], ready)
+    return [Running(name, port, frontend.pid, [worker.pid for worker in workers])]
 
 
 STARTERS: dict[str, Starter] = {
@@ -193,7 +205,7 @@ STARTERS: dict[str, Starter] = {
 
 
 def default_systems(gpus: int) -> str:
-    return "kvmesh,gateway" if gpus > 1 else "kvmesh,sglang,dynamo"
+    return "kvmesh,gateway,dynamo" if gpus > 1 else "kvmesh,sglang,dynamo"
 
 
 def starter_of(name: str, setup: Setup) -> Starter:

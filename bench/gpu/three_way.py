@@ -1,5 +1,5 @@
-"""kvmesh, SGLang's own server and Dynamo on one GPU, or kvmesh and SGLang's gateway on two: the
-same engines, the same load, in turns.
+"""kvmesh, SGLang's own server and Dynamo on one GPU, or kvmesh, SGLang's gateway and Dynamo on
+two: the same engines, the same load, in turns.
 
     python -m bench.gpu.three_way --out FILE [--systems kvmesh,sglang] [--cases 64,256] [--rounds 3]
     [--gpus 2]
