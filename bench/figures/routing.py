@@ -7,9 +7,12 @@ from bench.figures.markdown import machine, number, pair, result, table
 
 MODES: Final = ("kv", "round-robin", "least-loaded", "power-of-two", "random")
 
+NAMES: Final = {"kv-before": "kv, sent at once"}
+"""Of frontends of other checkouts."""
+
 TITLES: Final = {
     "system": "one hot system prompt of 2k tokens",
-    "system-cold": "the same from a cold start",
+    "system-cold": "the system prompt from a cold start",
     "chat": "chats of 8 turns",
     "agents": "agents in 32 families with 16k tokens shared",
     "unshared": "nothing shared, prompts of 2k",
@@ -22,6 +25,7 @@ TITLES: Final = {
 def sections() -> Iterator[str]:
     """Simulated fleets first, then real engines."""
     yield _simulated()
+    yield _seeds()
     yield _real()
 
 
@@ -86,15 +90,44 @@ Where kv is worse than another mode by more than 5 %, or ranks carry unequal loa
 
 {misses}
 
-Fan-outs are where kv loses: siblings that arrive in one moment follow each other to a rank, and
-SGLang then computes their prefix together rather than once.
-
 ![the same as bars](../bench/results/routing.png)"""
+
+
+def _seeds() -> str:
+    columns = ["work", "mode", "seeds", "TTFT p50, ms", "TTFT p99, ms", "cached share", "tokens/s"]
+
+    def over_seeds(figure: dict[str, float]) -> str:
+        return f"{number(figure['median'])} ({number(figure['min'])} to {number(figure['max'])})"
+
+    rows = [
+        [
+            f"{TITLES[row['workload']]}, {row['ranks']} ranks"
+            + (f", {row['rate']:g} requests/s and rank" if row["rate"] else "")
+            + (", two frontends" if row["frontends"] == 2 else ""),
+            row["mode"],
+            str(row["seeds"]),
+            over_seeds(row["ttft_p50_ms"]),
+            over_seeds(row["ttft_p99_ms"]),
+            f"{row['cached_share']['median']:.2f}",
+            number(row["tokens_per_s"]["median"]),
+        ]
+        for row in result("routing_seeds")["rows"]
+    ]
+    return f"""\
+## Siblings that wait, over several seeds
+
+`python -m bench.routing.seeds`: the same simulation; medians, least and greatest over seeds. \
+Where requests are sent at once, nobody waits for what another one computes ([decision \
+33](decisions/0033-siblings-wait.md)).
+
+{table(columns, rows)}"""
 
 
 def _real() -> str:
     rows: list[list[str]] = []
     for name, host in (
+        ("real_fan_outs_gpu", "two H200, an engine each; fan-outs of 40 over a fresh prefix of 4k"),
+        ("real_kv_two_gpus", "two H200, an engine each; chats in 16 groups that share 8k"),
         ("real_kv_gpu", "one H100, two engines with 131k tokens of cache each; 16 groups share 8k"),
         ("real_kv", "two CPU cores, four ranks with 4k tokens of cache each; 8 groups share 512"),
     ):
@@ -102,7 +135,7 @@ def _real() -> str:
         rows += [
             [
                 host,
-                f"{mode}, {len(found['rounds'][mode])} turns",
+                f"{NAMES.get(mode, mode)}, {len(found['rounds'][mode])} turns",
                 f"{median['cached_share']:.2f} (perfect: {found['perfect_share']:.2f})",
                 number(median["tokens_per_s"]),
                 pair(median["ttft_p50_ms"], median["ttft_p99_ms"]),
@@ -113,7 +146,8 @@ def _real() -> str:
     return f"""\
 ## Routing over real SGLang
 
-`python -m bench.sglang.kv_routing`: chats of 4 turns, the modes in turns over the same engines \
+`python -m bench.sglang.kv_routing`: chats of 4 turns or fan-outs, the modes in turns over the \
+same engines; "sent at once" is a frontend of before siblings waited for each other \
 (CPU: {machine(result("real_kv")["machine"])}).
 
 {table(columns, rows)}"""

@@ -31,7 +31,7 @@ class Case:
     rate: float | None = None
     span_s: float | None = None
     seed: int = 1
-    held: bool = False
+    held: bool = True
 
 
 def simulate(case: Case) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from bench.routing.engine_rank import BLOCK_TOKENS, EndingText, EngineRank
 from bench.routing.frontend_side import FrontendSide
 from bench.routing.perfect import PerfectCache
 from bench.routing.workloads import MAX_OUTPUT_RATIO, Script, Workload
+from frontend.routing.leaders import HELD_S_MAX
 from frontend.routing.policy import Policy
 from frontend.routing.router import Lifetimes, RouterMode
 from protocol.generation import Finished, Generate, Sampling
@@ -48,7 +49,7 @@ class Fleet:
 
     Args:
         event_delay_s: from the engine's flush to the frontends' index.
-        held: frontends hold back who shares what another one has yet to compute.
+        held: frontends keep back who shares what another one has yet to compute.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Fleet:
         seed: int,
         event_delay_s: float = EVENT_DELAY_S,
         report_s: float = HEARTBEAT_INTERVAL_S,
-        held: bool = False,
+        held: bool = True,
     ) -> None:
         self.clock, self._random = Clock(), Random(seed)
         self._workload, self._mode = workload, mode
@@ -90,8 +91,6 @@ class Fleet:
         self._max_new = int(workload.output_mean * MAX_OUTPUT_RATIO)
         self._perfect = PerfectCache()
         self._open: dict[str, Asked] = {}
-        self._held: dict[str, list[Generate]] = {}
-        """By whose first token they wait for: requests that are placed, and not sent yet."""
         self.done: list[Asked] = []
         self.cut_off = 0
         """Requests unfinished when the drain was given up."""
@@ -146,13 +145,17 @@ class Fleet:
         request_id = f"{frontend}{len(self._open) + len(self.done):031x}"
         self._open[request_id] = asked
         side = self.frontends[frontend]
-        asked.rank, asked.predicted = side.place(request_id, prompt, self.clock.now)
         request = Generate(request_id, "m", prompt, Sampling(self._max_new), _FOREVER_MS)
-        leader = side.leaders.get(request_id)
+        asked.rank, asked.predicted, leader = side.place(request, self.clock.now)
         if leader is None:
             self._send(request)
-        else:
-            self._held.setdefault(leader, []).append(request)
+            return
+        if side.leaders.follow(leader, request_id, request):
+            self.clock.after(HELD_S_MAX, self._let_go, side, leader)
+
+    def _let_go(self, side: FrontendSide, request_id: str) -> None:
+        for request in side.leaders.computed(request_id):
+            self._send(request)
 
     def _send(self, request: Generate) -> None:
         rank = self._open[request.request_id].rank
@@ -170,9 +173,7 @@ class Fleet:
             if not asked.output_tokens:
                 asked.first_at = now
                 bookings[delta.request_id].note_token()
-                side.begun(delta.request_id)
-                for request in self._held.pop(delta.request_id, ()):
-                    self._send(request)
+                self._let_go(side, delta.request_id)
             asked.output += delta.token_ids
             asked.output_tokens = len(asked.output) // 4
             if delta.end is not None:

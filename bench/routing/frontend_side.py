@@ -7,11 +7,13 @@ from random import Random
 
 from frontend.fleet.booking import Booking
 from frontend.fleet.rank import Rank
+from frontend.routing.leaders import Leaders
 from frontend.routing.policy import Policy
-from frontend.routing.route import Placement, RouteRequest
+from frontend.routing.route import RouteRequest
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from kv_events.index import BlockBudget
 from kv_events.rank_feed import FeedCounts, RankFeed
+from protocol.generation import Generate
 from protocol.kv_stream import BlockBatch, Change, Snapshot
 from protocol.membership import Capacity, Hello, ModelCard, RankLoad
 
@@ -23,11 +25,10 @@ class FrontendSide:
     """Places requests and follows what comes of them. Frontends share nothing.
 
     Args:
-        held: requests are placed and booked as ever, but who counts on what another one has yet to
-        compute on a busy rank is sent when that one has its first token: no frontend does so, and
-        what it would bring is to be seen.
+        held: who counts on what another one has yet to compute waits for it, as
+        frontend.mesh.following has it; otherwise it is sent at once.
     Attributes:
-        leaders: of who is held, by id, whose first token it waits for.
+        leaders: who computes, and who waits for it.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class FrontendSide:
         lifetimes: Lifetimes,
         random: Random,
         *,
-        held: bool = False,
+        held: bool = True,
     ) -> None:
         card = ModelCard(
             "m", context_length=1 << 20, vocab_size=32_000, eos_token_ids=[2], files=[]
@@ -61,47 +62,26 @@ class FrontendSide:
         self._by_index = {self._index[rank.worker_id]: rank for rank in self.ranks}
         self._router = Router(mode, policy, lifetimes)
         self.bookings: dict[str, Booking] = {}
-        self.leaders: dict[str, str] = {}
+        self.leaders: Leaders[Generate] = Leaders()
         self._held = held
-        self._computing: dict[tuple[int, int], str] = {}
-        """By rank and block: who computes that block, its first one that is not cached."""
-        self._computes: dict[str, tuple[int, int]] = {}
 
-    def place(self, request_id: str, prompt: bytes, now: float) -> tuple[int, int]:
+    def place(self, request: Generate, now: float) -> tuple[int, int, str | None]:
         """Choose and book a rank as frontend.mesh.dispatch does.
 
-        Returns its index and the prompt tokens expected in its cache.
+        Returns its index, the prompt tokens expected in its cache, and who is to be waited for.
         """
-        route = RouteRequest(prompt)
+        route = RouteRequest(request.token_ids)
         placement = self._router.choose(self.ranks, route, now)
-        rank = placement.rank
+        rank, leader = placement.rank, None
         if self._held:
-            self._lead(request_id, route.blocks(rank.block_size_tokens), placement)
-        self.bookings[request_id] = Booking(
+            leader = self.leaders.find(placement, route)
+            if leader is None:
+                self.leaders.lead(request.request_id, placement, route)
+        self.bookings[request.request_id] = Booking(
             None, rank, route.prompt_tokens - placement.cached_tokens
         )  # type: ignore[arg-type]
         self._router.placed(placement, route, now)
-        return self._index[rank.worker_id], placement.cached_tokens
-
-    def begun(self, request_id: str) -> None:
-        """A request's first token came."""
-        self.leaders.pop(request_id, None)
-        block = self._computes.pop(request_id, None)
-        if block is not None:
-            del self._computing[block]
-
-    def _lead(self, request_id: str, blocks: list[int], placement: Placement[Rank]) -> None:
-        """Note whom a request follows, or that others may follow it."""
-        rank, index = placement.rank, self._index[placement.rank.worker_id]
-        cached = placement.cached_tokens // rank.block_size_tokens
-        known = ((index, block) for block in blocks[:cached])
-        leader = next((found for key in known if (found := self._computing.get(key))), None)
-        if leader is not None:
-            self.leaders[request_id] = leader
-        elif rank.requests and cached < len(blocks):
-            block = index, blocks[cached]
-            if self._computing.setdefault(block, request_id) == request_id:
-                self._computes[request_id] = block
+        return self._index[rank.worker_id], placement.cached_tokens, leader
 
     def report(self, index: int, load: RankLoad) -> None:
         """A heartbeat came."""

@@ -4,8 +4,9 @@ A seed is a fleet, users and words of its own. One seed says as little about a d
 one round of a load; here each figure is the median of several, beside the least and the greatest.
 Some of the rows may be run at a time; the result keeps the others.
 
-`kv, held` is the kv mode in frontends that hold back who counts on what another request has yet to
-compute (bench.routing.frontend_side): no frontend does so, and this is what it would bring.
+`kv, sent at once` is the kv mode where nobody waits for what another request has yet to compute, as
+they do in frontends (frontend.routing.leaders). Beside it is seen what waiting brings where
+siblings come together, and what it costs others.
 """
 
 import argparse
@@ -51,11 +52,11 @@ class Row:
         return row_name(self.workload, self.ranks, self.rate)
 
     def cases(self) -> Iterable[Case]:
-        """Every seed, of the kv mode once more with held siblings."""
+        """Every seed, of the kv mode once more with siblings that are sent at once."""
         for frontends in self.frontends:
             for seed in range(1, self.seeds + 1):
                 for mode in self.modes:
-                    for held in (False, True) if mode == "kv" else (False,):
+                    for held in (True, False) if mode == "kv" else (True,):
                         yield Case(
                             workload=self.workload,
                             ranks=self.ranks,
@@ -82,6 +83,11 @@ ROWS: Final = (
         )
         for rate in (17.0, 20.0)
     ),
+    Row(workload="agents", ranks=8, seeds=6, modes=("kv",)),
+    Row(workload="chat", ranks=8, seeds=3, modes=("kv",)),
+    Row(workload="system-cold", ranks=8, seeds=4, modes=("kv",)),
+    Row(workload="groups-small", ranks=4, seeds=10, modes=("kv",)),
+    Row(workload="unshared", ranks=8, seeds=1, modes=("kv",), frontends=(1,)),
 )
 """The largest first. Of 64 ranks one seed of round-robin says enough (bench/results/routing.json):
 there it never shares. The rates of the last rows are those that round-robin and kv came to with 16
@@ -100,7 +106,7 @@ def summaries(results: Iterable[table.Result]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, int, float, int, str], list[dict[str, Any]]] = defaultdict(list)
     for case, figures in results:
-        mode = "kv, held" if case.held else case.mode
+        mode = case.mode if case.held else f"{case.mode}, sent at once"
         key = case.workload, case.ranks, case.rate or 0.0, case.frontends, mode
         groups[key].append(figures)
     return [
@@ -141,7 +147,7 @@ def main() -> int:
     rows = summaries(results)
     for row in rows:
         name = row_name(row["workload"], row["ranks"], row["rate"])
-        named = f"{name:19}{row['mode']:13}{row['frontends']:>2}"
+        named = f"{name:19}{row['mode']:17}{row['frontends']:>2}"
         figures = (
             f"{key} {row[key]['median']} [{row[key]['min']}..{row[key]['max']}]" for key in MEASURES
         )

@@ -2,11 +2,12 @@
 against round-robin, in turns, over the same engines.
 
     python -m bench.sglang.kv_routing [--rounds 3] [--name real_kv] [--load small] [--gpus N]
-    [-- further arguments of the workers]
+    [--checkout kv-NAME=FOLDER] [-- further arguments of the workers]
 
-The workers (two of two ranks) dial two frontends, one of each mode. A round is one mode's: fresh
-prompts, so that it profits from nothing that the other left behind. What is cached is the engines'
-own count (`cached_tokens`). Writes bench/results/NAME.json.
+The workers (two of two ranks) dial two frontends, one of each mode, and one of the kv mode of every
+other checkout of kvmesh. A round is one frontend's: fresh prompts, so that it profits from nothing
+that the others left behind. What is cached is the engines' own count (`cached_tokens`). Writes
+bench/results/NAME.json.
 
 Fan-outs on two GPUs, with the model of bench.gpu.three_way:
 
@@ -21,132 +22,22 @@ Fan-outs on two GPUs, with the model of bench.gpu.three_way:
 import argparse
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import Any
 
 from bench.compare.systems import machine
 from bench.kit.load import run_load
 from bench.kit.running import Starting
+from bench.sglang.kv_loads import LOADS, Load, perfect_share
 from starter.addresses import Addresses, worker_command
 from starter.pages import http_json
+from starter.process import REPO
 from workers.demo_model import demo_model_dir
 
 RESULTS = Path(__file__).parents[1] / "results"
 MODES = ("kv", "round-robin")
 READY_S_MAX = 400.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """Chats of `turns` turns, in `groups` that share a beginning; token counts are of prompts
-    unless said otherwise.
-
-    `in_runs`: all of a group come one behind the other, a fan-out where they are as many as are
-    together.
-    """
-
-    groups: int
-    prefix_tokens: int
-    chats_per_group: int
-    turns: int
-    turn_tokens: int
-    output_tokens: int
-    concurrency: int
-    in_runs: bool = False
-    vocabulary: range = range(10, 1_900)
-
-    @property
-    def requests(self) -> int:
-        return self.groups * self.chats_per_group * self.turns
-
-    def bodies(self, model: str, seed: int) -> Iterator[dict[str, Any]]:
-        """All first turns, then all second ones, each time in another order: a turn follows its
-        predecessor's answer.
-        """
-        rng = Random(seed)
-
-        def text(length: int) -> list[int]:
-            return rng.choices(self.vocabulary, k=length)
-
-        prefixes = [text(self.prefix_tokens) for _ in range(self.groups)]
-        chats = [list(prefix) for prefix in prefixes for _ in range(self.chats_per_group)]
-        for turn in range(self.turns):
-            if not self.in_runs:  # or round-robin would meet each chat on the same rank again
-                rng.shuffle(chats)
-            for chat in chats:
-                # The answer before is stood in for by text of its length: it cannot be known
-                # beforehand.
-                chat.extend(text(self.turn_tokens + (self.output_tokens if turn else 0)))
-                yield {
-                    "model": model,
-                    "prompt": chat,
-                    "max_tokens": self.output_tokens,
-                    "temperature": 0,
-                    "ignore_eos": True,
-                    "stream": True,
-                    "stream_options": {"include_usage": True},
-                }
-
-
-SMALL = Load(
-    groups=8,
-    prefix_tokens=512,
-    chats_per_group=3,
-    turns=4,
-    turn_tokens=32,
-    output_tokens=16,
-    concurrency=8,
-)
-"""For two CPU cores and the demo model.
-
-With 4,096 KV tokens a rank holds four of the eight prefixes with their chats.
-"""
-
-LARGE = Load(
-    groups=16,
-    prefix_tokens=8_192,
-    chats_per_group=4,
-    turns=4,
-    turn_tokens=256,
-    output_tokens=64,
-    concurrency=32,
-)
-"""For a GPU."""
-
-FAN_OUTS = Load(
-    groups=6,
-    prefix_tokens=1_024,
-    chats_per_group=16,
-    turns=1,
-    turn_tokens=32,
-    output_tokens=16,
-    concurrency=16,
-    in_runs=True,
-)
-"""For two CPU cores and the demo model."""
-
-LARGE_FAN_OUTS = Load(
-    groups=10,
-    prefix_tokens=4_096,
-    chats_per_group=40,
-    turns=1,
-    turn_tokens=256,
-    output_tokens=128,
-    concurrency=40,
-    in_runs=True,
-)
-"""For GPUs: as the fan-outs of bench.routing, one as soon as the one before ends."""
-
-LOADS = {
-    "small": SMALL,
-    "large": LARGE,
-    "fan-outs": FAN_OUTS,
-    "large-fan-outs": LARGE_FAN_OUTS,
-}
 
 
 def start(
@@ -156,16 +47,23 @@ def start(
     model: str | None,
     workers: int,
     gpus: int = 0,
+    checkouts: Mapping[str, Path] | None = None,
 ) -> dict[str, int]:
-    """The fleet; HTTP port by mode. With `gpus`, workers take them in turn.
+    """The fleet; HTTP port by mode, or by the name of a checkout. With `gpus`, workers take them in
+    turn.
 
     Workers start one after the other, since each measures the memory that is free.
     """
     starting = Starting(stack, logs, READY_S_MAX)
-    addresses = {mode: Addresses() for mode in MODES}
+    folders = dict.fromkeys(MODES, REPO) | dict(checkouts or {})
+    addresses = {name: Addresses() for name in folders}
     processes = [
-        starting.process(f"real_kv-{mode}", each.frontend_command("--router-mode", mode))
-        for mode, each in addresses.items()
+        starting.process(
+            f"real_kv-{name}",
+            each.frontend_command("--router-mode", name if name in MODES else "kv"),
+            folder=folders[name],
+        )
+        for name, each in addresses.items()
     ]
     meshes = [each.mesh for each in addresses.values()]
     path = ("--model-path", model or str(demo_model_dir()))
@@ -195,16 +93,33 @@ def measure(port: int, load: Load, model: str, seed: int, bodies: Path) -> dict[
     }
 
 
-def perfect_share(load: Load, model: str) -> float:
-    """Of all prompt tokens, those that an engine with unlimited memory would find cached."""
-    seen: set[tuple[int, ...]] = set()
-    found = total = 0
-    for body in load.bodies(model, 0):
-        pages = [tuple(body["prompt"][:end]) for end in range(16, len(body["prompt"]), 16)]
-        found += 16 * sum(page in seen for page in pages)
-        total += len(body["prompt"])
-        seen.update(pages)
-    return found / total
+Rounds = dict[str, list[dict[str, float]]]
+"""By frontend."""
+
+
+def take_turns(
+    ports: Mapping[str, int], load: Load, model: str, rounds: int, bodies: Path
+) -> Rounds:
+    """Rounds of all frontends, a different one first each time, behind one that warms up."""
+    found: Rounds = {name: [] for name in ports}
+    names = list(ports)
+    for number in range(rounds + 1):
+        first = number % len(names)
+        for name in [*names[first:], *names[:first]]:
+            seed = 1_000 * number + names.index(name)
+            measures = measure(ports[name], load, model, seed, bodies)
+            if number:
+                found[name].append(measures)
+            shown = {key: round(value, 3) for key, value in measures.items()}
+            print(number, name, shown, flush=True)
+    return found
+
+
+def medians_of(rounds: Rounds) -> dict[str, dict[str, float]]:
+    return {
+        name: {key: statistics.median(one[key] for one in taken) for key in taken[0]}
+        for name, taken in rounds.items()
+    }
 
 
 def main() -> None:
@@ -213,14 +128,25 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--name", default="real_kv")
+    parser.add_argument("--name", default="real_kv", help="comma-separated, of each load's result")
     parser.add_argument("--model-path")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--load", choices=LOADS, default="small", help="large ones are for GPUs")
+    parser.add_argument(
+        "--load",
+        default="small",
+        help=f"comma-separated, of {', '.join(LOADS)}; large ones are for GPUs",
+    )
     parser.add_argument("--gpus", type=int, default=0, help="give each worker one of so many")
+    parser.add_argument(
+        "--checkout",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a frontend of another kvmesh, in the mode kv",
+    )
     parser.add_argument("worker", nargs="*", help="arguments of the workers, behind --")
     options = parser.parse_args()
-    load = LOADS[options.load]
+    loads = dict(zip(options.name.split(","), options.load.split(","), strict=True))
     worker = options.worker or [
         "--dp-size",
         "2",
@@ -229,46 +155,30 @@ def main() -> None:
         "--kv-block-size",
         "16",
     ]
-    (RESULTS / "local").mkdir(parents=True, exist_ok=True)
-    bodies = RESULTS / "local" / "real_kv.jsonl"
-    rounds: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
+    checkouts = {
+        name: Path(folder).resolve()
+        for name, folder in (text.split("=", 1) for text in options.checkout)
+    }
+    logs = RESULTS / "local"
+    logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         ports = start(
-            stack,
-            RESULTS / "local",
-            worker,
-            options.model_path,
-            options.workers,
-            options.gpus,
+            stack, logs, worker, options.model_path, options.workers, options.gpus, checkouts
         )
         model = http_json(f"http://127.0.0.1:{ports['kv']}/v1/models")["data"][0]["id"]
-        for number in range(options.rounds + 1):
-            for mode in sorted(MODES, reverse=bool(number % 2)):
-                measures = measure(
-                    ports[mode], load, model, 1_000 * number + MODES.index(mode), bodies
-                )
-                if number:  # the first round warms up
-                    rounds[mode].append(measures)
-                print(
-                    number,
-                    mode,
-                    {key: round(value, 3) for key, value in measures.items()},
-                    flush=True,
-                )
-    medians = {
-        mode: {key: statistics.median(one[key] for one in taken) for key in taken[0]}
-        for mode, taken in rounds.items()
-    }
-    result = {
-        "machine": machine(),
-        "worker": worker,
-        "load": repr(load),
-        "perfect_share": perfect_share(load, model),
-    }
-    (RESULTS / f"{options.name}.json").write_text(
-        json.dumps(result | {"medians": medians, "rounds": rounds}, indent=1) + "\n"
-    )
-    print(json.dumps(result | {"medians": medians}, indent=1))
+        for name, load in ((name, LOADS[load]) for name, load in loads.items()):
+            rounds = take_turns(ports, load, model, options.rounds, logs / "real_kv.jsonl")
+            result = {
+                "machine": machine(),
+                "worker": worker,
+                "load": repr(load),
+                "perfect_share": perfect_share(load, model),
+                "medians": medians_of(rounds),
+            }
+            print(json.dumps(result, indent=1), flush=True)
+            (RESULTS / f"{name}.json").write_text(
+                json.dumps(result | {"rounds": rounds}, indent=1) + "\n"
+            )
 
 
 if __name__ == "__main__":

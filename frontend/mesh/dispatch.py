@@ -149,6 +149,7 @@ class Dispatch:
         """Gives up all that runs on a worker; whoever waits for it moves it elsewhere."""
         self._encoder_room.forget(worker)
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
+        innocent |= self._sender.following.forget(worker)
         for request_id in list(worker.bookings):
             helpers = self._helping.get(request_id, ()) if worker.hello.fetches_encodings else ()
             encoder = self.registry.encoders.awaited(request_id, helpers)
@@ -156,14 +157,10 @@ class Dispatch:
             # One that was only slow finds these when it wakes, and stops what nobody waits for.
             self._wire.send_abort(worker, request_id)
             if stream is not None:
-                stream.fail(
-                    WorkerLost(
-                        "The worker that ran this request was lost.",
-                        cause=cause,
-                        bystander=request_id in innocent,
-                        doubt=self._doubts.ask(encoder, request_id) if encoder else None,
-                    )
-                )
+                lost = WorkerLost("The worker that ran this request was lost.", cause=cause)
+                lost.bystander = request_id in innocent
+                lost.doubt = self._doubts.ask(encoder, request_id) if encoder else None
+                stream.fail(lost)
 
     def let_hopes_try(self) -> None:
         """Lets whoever waits for a worker that may come, or that encodes, look whether it has."""
@@ -256,6 +253,7 @@ class Dispatch:
         else:
             self._helping.pop(request_id, None)
         stream = worker.release(request_id)
+        self._sender.following.note_end(request_id)
         entry = self.registry.entry_of(worker)
         if entry is not None:
             if stream is not None and ends:
@@ -272,6 +270,7 @@ class Dispatch:
         if not stream.tokens_received and delta.token_ids:
             booking.note_token()
             stream.begun_at = self._loop.time()
+            self._sender.following.let_go(delta.request_id)
             self.note_room(worker)  # its prompt is computed
         stream.push(delta)
         if stream.ended:

@@ -16,6 +16,7 @@ from frontend.fleet.wakeup import Notified, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.candidates import Candidates, Ranks, with_room, without
 from frontend.mesh.encoding import EncodeLeg, encode_leg, encoder_for, without_pictures
+from frontend.mesh.following import Following
 from frontend.mesh.offer import Offer
 from frontend.mesh.pairing import ROOM_BITS, Partner, legs_of
 from frontend.mesh.wire import MeshWire
@@ -53,6 +54,8 @@ class Sender:
         chance: so many random bits.
         disagg_min_prompt: tokens of a prompt to be computed from which on it runs in two legs,
         where one worker could run it too.
+    Attributes:
+        following: keeps back who shares what another one has yet to compute.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Sender:
         self._metrics = metrics
         self._encoders = encoders
         self._give_up = give_up
+        self.following = Following(wire, give_up, on=router.mode == "kv")
         self._resume = resume
         self._chance = chance
         self._disagg_min_prompt = disagg_min_prompt
@@ -119,10 +123,13 @@ class Sender:
             if self._encoders.workers:
                 encoder = self._encoder_for(entry, offer, (worker,))
                 leg = without_pictures(request, worker, encoder)
-            if self._wire.send(worker, _at(leg, worker, placement)):
+            leg = _at(leg, worker, placement)
+            leader = None if encoder else self.following.leader_of(offer, placement)
+            if leader is not None or self._wire.send(worker, leg):
                 stream = self._stream(request, wakeup, placement)
                 uncached_tokens = route.prompt_tokens - placement.cached_tokens
                 _book(worker, stream, offer, uncached_tokens)
+                self.following.note(leader, worker, offer, leg, stream)
                 self._router.placed(placement, route, stream.sent_at)
                 if encoder is None:
                     return Sent(stream, worker)

@@ -47,6 +47,9 @@ def check_frontend(frontend: SimulatedFrontend, clients: Mapping[int, Client]) -
         booked |= worker.bookings.keys()
     if booked != mesh._placed.keys():
         raise Broken(f"{name} has placed {sorted(mesh._placed)} but booked {sorted(booked)}")
+    following = mesh._sender.following._leaders
+    if not following._leads.keys() | following._follows.keys() <= booked:
+        raise Broken(f"{name}: some wait for others, or are waited for, and are not booked")
     check_bookings(frontend)
     for request_id in booked:
         number = frontend.asked_by[request_id]

@@ -54,6 +54,11 @@ BREAKAGES: Final = (
         "if False:",
     ),
     Breakage(
+        "following: who waits is not sent when its turn has come",
+        "for held in self._leaders.computed(request_id):",
+        "for held in self._leaders.computed(request_id)[1:]:",
+    ),
+    Breakage(
         "mesh: a Goodbye is not heard",
         '"stopped" if goodbye.planned else "died"',
         '"stopped"',

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from frontend.routing.leaders import Leaders
 from tests.simulation.broken import Broken
 from tests.simulation.drawing_plan import has_drawings
 from tests.simulation.leg_plan import has_legs
@@ -86,8 +87,16 @@ def test_whatever_befalls_them_requests_end_once_and_as_they_should(seeds: list[
     assert not broken, "\n\n".join([f"{len(broken)} of {len(seeds)} seeds", *broken[:3]])
 
 
-def test_every_kind_of_world_meets_what_it_is_made_for() -> None:
+def test_every_kind_of_world_meets_what_it_is_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulation in which nothing happens would find nothing."""
+    followed, follow = 0, Leaders.follow
+
+    def counted(leaders: Leaders[Any], leader: str, request_id: str, held: object) -> bool:
+        nonlocal followed
+        followed += 1
+        return follow(leaders, leader, request_id, held)
+
+    monkeypatch.setattr(Leaders, "follow", counted)
     totals: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
     encoded = 0
     for seed in range(MET):
@@ -102,6 +111,7 @@ def test_every_kind_of_world_meets_what_it_is_made_for() -> None:
         }.items():
             total[name] = total.get(name, 0) + number
     assert encoded > 200
+    assert followed > 20
     for total in totals.values():
         assert total["completed"] > 50
         assert total["left"] > 2

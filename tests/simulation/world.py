@@ -18,6 +18,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from frontend.observe.metrics import FrontendMetrics
+from frontend.routing import leaders
 from tests.simulation import media, meetings
 from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
@@ -61,6 +62,8 @@ FRONTENDS: Final = "frontends"
 END_S_MAX: Final = 20.0
 """For faults that are still to come, restarts and connections to come to their end."""
 WORLD_S_MAX: Final = 300.0
+SHARED_TOKENS_MIN: Final = 64
+"""From which on prompts of a world, which are short, wait for each other: a block."""
 JOBS_S_MAX: Final = 3.0
 """For all jobs that wait on one worker."""
 
@@ -463,6 +466,7 @@ def run(seed: int, *, lines: int = 40) -> Result:
         with (
             patch.object(sim_engine, "read_model", read),
             patch.object(sim_encoder, "read_model", read),
+            patch.object(leaders, "SHARED_TOKENS_MIN", SHARED_TOKENS_MIN),
         ):
             return loop.run_until_complete(world.live())
     except (Broken, Stalled) as problem:
