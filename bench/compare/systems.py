@@ -209,6 +209,7 @@ SYSTEMS: dict[str, Starter] = {
     "dynamo-rr": dynamo("--router-mode", "round-robin"),
     "dynamo-kv": dynamo("--router-mode", "kv"),
     "dynamo-fastokens": dynamo("--router-mode", "round-robin", "--tokenizer", "fastokens"),
+    "dynamo-fastokens-kv": dynamo("--router-mode", "kv", "--tokenizer", "fastokens"),
     "gateway": gateway,
     "asgi": asgi,
     "bare": bare,

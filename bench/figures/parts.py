@@ -45,6 +45,7 @@ LOAD_MEASURES: Final = {
 def sections() -> Iterator[str]:
     """A section for each part."""
     yield _chat()
+    yield _pythons()
     yield _http_servers()
     yield _index()
     yield _churn()
@@ -75,6 +76,28 @@ last row is the median of the turns' ratios.
 {table(["", *systems], rows)}
 
 ![the same as bars](../bench/results/chat_profile.png)"""
+
+
+def _pythons() -> str:
+    found = result("pythons")
+    rows = [
+        [
+            name if name != "kvmesh" else f"{found['machine']['python']} of pyenv, as it builds it",
+            number(each["median"]["cpu_us"]),
+            number(each["least_cpu_us"]),
+            number(each["ratio"]),
+        ]
+        for name, each in found["systems"].items()
+    ]
+    return f"""\
+## Pythons
+
+`python -m bench.frontend.chat_profile --python NAME=PROGRAM --seconds 0`, \
+{machine(found["machine"])}: the same chats with frontends under several Pythons, which took turns,
+{found["rounds"]} times {found["chats"]} chats each. Debian builds its own with profiles of what
+Python does (`--enable-optimizations`), pyenv without, unless it is told so.
+
+{table(["Python", "CPU of a chat (µs)", "least of all turns (µs)", "of the first"], rows)}"""
 
 
 def _http_servers() -> str:
