@@ -92,10 +92,9 @@ def _pythons() -> str:
     return f"""\
 ## Pythons
 
-`python -m bench.frontend.chat_profile --python NAME=PROGRAM --seconds 0`, \
-{machine(found["machine"])}: the same chats with frontends under several Pythons, which took turns,
-{found["rounds"]} times {found["chats"]} chats each. Debian builds its own with profiles of what
-Python does (`--enable-optimizations`), pyenv without, unless it is told so.
+`python -m bench.frontend.chat_profile`, {machine(found["machine"])}: the same chats with frontends
+under several Pythons, which took turns, {found["rounds"]} times {found["chats"]} chats each. Debian
+builds its own with all optimisations, as Docker's images have it; pyenv does where it is told to.
 
 {table(["Python", "CPU of a chat (µs)", "least of all turns (µs)", "of the first"], rows)}"""
 

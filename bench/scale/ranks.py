@@ -24,6 +24,7 @@ from frontend.routing.route import RouteRequest, Weights
 from frontend.routing.router import Lifetimes
 from kv_events.rank_feed import FeedCounts, RankFeed
 from protocol.codec import decode_to_frontend, encode
+from protocol.generation import Generate, Sampling
 from protocol.kv_stream import (
     GPU,
     BlockBatch,
@@ -108,12 +109,16 @@ def _routing_us(side: FrontendSide, draw: np.random.Generator, shared: bytes, to
     prompts = [
         shared + draw.integers(3, 32_000, fresh, dtype=np.uint32).tobytes() for _ in range(REQUESTS)
     ]
+    requests = [
+        Generate(str(number), "m", prompt, Sampling(1), 0) for number, prompt in enumerate(prompts)
+    ]
 
     def route() -> None:
-        for number, prompt in enumerate(prompts):
-            side.place(str(number), prompt, 0.0)
-            booking = side.bookings.pop(str(number))
+        for request in requests:
+            side.place(request, 0.0)
+            booking = side.bookings.pop(request.request_id)
             booking.note_token()
+            side.leaders.computed(request.request_id)
             booking.release()
 
     cost_us = _cost_us(route, REQUESTS)
