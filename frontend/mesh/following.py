@@ -60,12 +60,17 @@ class Following:
         stream: RequestStream,
     ) -> None:
         """Takes a request that is booked: to be sent behind its leader, or sent, for others to
-        follow.
+        follow if its first token is told when it is made.
         """
         if leader is not None:
             if self._leaders.follow(leader, stream.request_id, Held(worker, leg, stream)):
                 self._loop.call_later(HELD_S_MAX, self.let_go, leader)
-        elif self._on and not offer.alone and stream.placement.rank.reuses_prefixes:
+        elif (
+            self._on
+            and stream.told_at_once
+            and not offer.alone
+            and stream.placement.rank.reuses_prefixes
+        ):
             self._leaders.lead(
                 stream.request_id, stream.placement, offer.route, offer.request.priority
             )

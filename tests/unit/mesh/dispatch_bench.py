@@ -136,12 +136,15 @@ class Bench:
         media: Sequence[PromptMedia] = (),
         avoid: AbstractSet[str] = frozenset(),
         alone: bool = False,
+        stream: bool = True,
         **route: Any,
     ) -> RequestStream:
         prompt = pack_tokens(range(tokens))
         named = request_id or f"{len(self.sent):032}", model
         sampling = Sampling(9, min_new_tokens=3)
-        request = Generate(*named, prompt, sampling, 1, logprobs=logprobs, media=[*media])
+        request = Generate(
+            *named, prompt, sampling, 1, logprobs=logprobs, media=[*media], stream=stream
+        )
         offer = Offer(request, RouteRequest(prompt, **route), avoid=avoid, alone=alone)
         return await self.dispatch.place(self.entry_of(model), offer, Wakeup(self.loop))
 

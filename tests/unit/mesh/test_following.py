@@ -56,6 +56,22 @@ async def test_prompts_that_share_nothing_are_sent_at_once(bench: Bench) -> None
     assert sent(bench) == ["r0", "r1", "r2"]
 
 
+async def test_nobody_waits_for_one_whose_first_token_is_told_with_its_last(bench: Bench) -> None:
+    bench.join("w", capacity=CAPACITY)
+    await bench.place(tokens=SHARED, request_id="whole", stream=False)
+    await bench.place(tokens=SHARED, request_id="behind")
+    assert sent(bench) == ["whole", "behind"]
+
+
+async def test_who_wants_the_whole_answer_waits_for_one_that_streams(bench: Bench) -> None:
+    worker = bench.join("w", capacity=CAPACITY)
+    await bench.place(tokens=SHARED, request_id="first")
+    await bench.place(tokens=SHARED, request_id="whole", stream=False)
+    assert sent(bench) == ["first"]
+    bench.give(worker, "first", 1)
+    assert sent(bench) == ["first", "whole"]
+
+
 @pytest.mark.parametrize("how", ["left", "ended at once", "ended without a token"])
 async def test_nobody_waits_for_one_that_is_over(bench: Bench, how: str) -> None:
     worker = bench.join("w", capacity=CAPACITY)
