@@ -91,7 +91,7 @@ class Rank:
         blocks = -(-(capacity.kv_tokens + capacity.slow_kv_tokens) // capacity.block_size_tokens)
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False
-        self.takes_one_more = self.requests_queued_max != 0
+        self.takes_one_more = True
         """Tells whether the engine's own queue would not refuse a request for this rank: kept as it
         changes, since every request asks it of every rank.
         """
@@ -110,6 +110,7 @@ class Rank:
         self._others_requests = self._others_waiting = self._others_prefill_tokens = (
             self._others_kv_tokens
         ) = 0
+        self._note_queue()
 
     def runs_at_once(self, prompt_tokens: int) -> bool:
         """Returns whether the rank would run a request at once, as far as can be told from here."""

@@ -3,8 +3,8 @@
 uvicorn's own class keeps header bytes without limit (64 MB of header cost as much memory, the shape
 of CVE-2025-48956), waits for ever for headers to end and for clients that do not read, turns one
 read of tiny pipelined requests into thousands of queued ones, and does not tell a running request
-that its client has gone when another was pipelined behind it. Bodies need no guard here: uvicorn
-stops reading at 64 KiB until the handler asks for more, and the handler holds the cap.
+that its client has gone when another was pipelined behind it. Bodies need no guard here: reading
+stops at uvicorn's 64 KiB until the handler asks for more, and the handler holds the cap.
 
 Pass it as `uvicorn.Config(app, http=GuardedHttpToolsProtocol)`. Counterparts: h11's
 max_incomplete_event_size, nginx's large_client_header_buffers, client_header_timeout and
@@ -47,7 +47,7 @@ A slow phone needs 2 s; a slowloris, for ever.
 """
 
 PIPELINED_REQUESTS_MAX: Final = 64
-"""Bounds the requests queued behind a running one: uvicorn stops reading at the first, but one read
+"""Bounds the requests queued behind a running one: reading stops at the first, but one read
 can hold 14,000 requests of 18 bytes.
 """
 

@@ -2,19 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from frontend.routing.leaders import SHARED_TOKENS_MIN
 from frontend.routing.route import RouteRequest
 from protocol.generation import Generate
-
-SHARED_TOKENS_MIN: Final = 512
-"""Counts the prompt tokens that siblings would compute again, from which on it is worth a step's
-wait to share the prompt's cache: what an engine computes in a step hardly longer than one for a
-token.
-"""
 
 
 class Sibling(Struct, frozen=True):

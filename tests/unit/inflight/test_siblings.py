@@ -2,7 +2,8 @@
 
 import pytest
 
-from frontend.inflight.siblings import SHARED_TOKENS_MIN, siblings
+from frontend.inflight.siblings import siblings
+from frontend.routing.leaders import SHARED_TOKENS_MIN
 from frontend.routing.route import RouteRequest
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
