@@ -85,6 +85,13 @@ class EngineClient:
         self.send({"type": "state"})
         return self._receive("state")
 
+    def rest(self) -> None:
+        """Returns once no scheduler has anything left: each keeps its last batch for a moment
+        behind that batch's output. SGLang flushes a cache then and not before.
+        """
+        self.send({"type": "idle"})
+        assert self._receive("idle"), self.process.last_words()
+
     def death(self) -> str:
         """Why the engine says that it died, once it does."""
         if self._death is None:

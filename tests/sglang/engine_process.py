@@ -3,8 +3,9 @@
 `python engine_process.py ADDRESS [SGLang arguments]`.
 
 In: a list of commands, all carried out in one turn of the event loop. Out: ["facts", …] once, then
-["step", deltas] for each call of `deliver`, ["loads", …], ["state", what SGLang keeps], ["death",
-reason] when the engine says that it died, and ["stopped", pids of children that are left].
+["step", deltas] for each call of `deliver`, ["loads", …], ["state", what SGLang keeps], ["idle",
+whether its schedulers are], ["death", reason] when the engine says that it died, and ["stopped",
+pids of children that are left].
 """
 
 import asyncio
@@ -34,11 +35,18 @@ class State(msgspec.Struct, tag="state"):
     pass
 
 
+class Idle(msgspec.Struct, tag="idle"):
+    pass
+
+
 class Stop(msgspec.Struct, tag="stop"):
     kill: bool = False
 
 
-COMMANDS = msgspec.msgpack.Decoder(list[Generate | Abort | Loads | State | Stop])
+IDLE_S_MAX = 30.0
+"""What still runs is a step, or what a test has just aborted."""
+
+COMMANDS = msgspec.msgpack.Decoder(list[Generate | Abort | Loads | State | Idle | Stop])
 
 
 def state_of(engine: SglangEngine) -> dict[str, object]:
@@ -84,6 +92,9 @@ async def drive(address: str, engine: SglangEngine) -> None:  # noqa: C901  # a 
                     put("loads", engine.loads())
                 case State():
                     put("state", state_of(engine))
+                case Idle():
+                    flushed = await engine._manager.flush_cache(timeout_s=IDLE_S_MAX)
+                    put("idle", flushed.success)
                 case Stop():
                     manager = engine._manager
                     await (engine.kill() if command.kill else engine.stop())

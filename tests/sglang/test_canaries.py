@@ -16,6 +16,7 @@ def canary(make_request, number, **settings):
 
 
 def test_an_idle_engine_runs_a_canary_and_keeps_nothing(engine, make_request, read):
+    engine.rest()
     [deltas] = engine.run(canary(make_request, 1))
     assert len(read.tokens(deltas)) == 1
     assert read.finish(deltas).reason == "length"

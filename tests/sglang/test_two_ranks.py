@@ -83,6 +83,7 @@ def test_ctrl_c_at_the_terminal_leaves_the_schedulers_to_the_worker(two_ranks, m
 def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when_it_goes_on(
     two_ranks, make_request, read
 ):
+    two_ranks.rest()
     [frozen] = [
         int(pid) for pid, name in two_ranks.state()["children"].items() if "scheduler_DP1" in name
     ]
