@@ -6,12 +6,17 @@ An engine tells pages by hashes of its own, each linked to the page before it. S
 one block, and a block counts as held in a medium as long as its last page is: in a radix cache no
 page outlives the page before it. (SGLang evicts from the leaves, and with a hierarchical cache a
 page goes to a slower medium only after the one before it.)
+
+Nearly all pages are new when they are told, and in GPU memory alone until they go. Those of an
+event are hashed and kept together, in calls that take all of them (kv_events.plain_pages); every
+other page is a _Page and takes its turn.
 """
 
 from array import array
 from typing import Final, cast
 
 from kv_events.hashing import block_hash, joined, root_hash, token_array
+from kv_events.plain_pages import NO_TOKENS, Place, PlainPages
 from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, Event
 from protocol.errors import ProtocolViolation
 from protocol.kv_stream import (
@@ -29,7 +34,7 @@ from protocol.kv_stream import (
 
 PAGES_MAX: Final = 1 << 21
 """Bounds the pages remembered of one rank: 33 M tokens in pages of 16, more than a rank with a host
-cache holds. Each takes 160 to 230 bytes.
+cache holds. Each takes 85 to 220 bytes.
 """
 
 MEDIUM_OF: Final[dict[str | None, Medium]] = {
@@ -41,28 +46,19 @@ MEDIUM_OF: Final[dict[str | None, Medium]] = {
     "EXTERNAL": DISK,
 }
 
-_NO_TOKENS: Final = array("I")
-
 
 class _Page:
-    """A _Page is an engine's page: `chain` is the hash of the last whole block up to and including
-    it, `behind` the number of tokens after that block, which are the first ones of `begun`.
-    """
+    """A _Page is an engine's page that ends at `place`."""
 
-    __slots__ = ("begun", "behind", "chain", "media")
+    __slots__ = ("media", "place")
 
-    def __init__(self, chain: int, begun: "array[int]", behind: int) -> None:
-        self.chain = chain
-        self.begun = begun
-        """Is shared by the pages of a block: pages of one token would copy each block 32 times."""
-        self.behind = behind
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        """Shares `begun` with the pages of its block: pages of one token would copy each block 32
+        times.
+        """
         self.media = 0
         """Has bit m set while the page is held in medium m."""
-
-    @property
-    def tail(self) -> "array[int]":
-        """Returns the tokens behind the last whole block."""
-        return self.begun[: self.behind]
 
 
 class BlockTable:
@@ -76,7 +72,9 @@ class BlockTable:
 
     def __init__(self, block_size_tokens: int) -> None:
         self._block_size = block_size_tokens
+        self._plain = PlainPages(block_size_tokens)
         self._pages: dict[int, _Page] = {}
+        """Maps the other pages: they are or were in a slower medium, or were told a second time."""
         self._held: tuple[dict[int, int], ...] = tuple({} for _ in MEDIA)
         """Maps, for each medium, a block to the number of pages that end it.
 
@@ -106,6 +104,7 @@ class BlockTable:
 
     def clear(self) -> list[Change]:
         """Forgets everything, and returns the change that says so."""
+        self._plain.clear()
         self._pages.clear()
         for blocks in self._held:
             blocks.clear()
@@ -116,20 +115,46 @@ class BlockTable:
         return [pack_hashes(blocks) for blocks in self._held]
 
     def _store(self, event: BlockStored) -> list[Change]:
-        size, medium = event.block_size, _medium(event.medium)
+        medium = _medium(event.medium)
         self._check(event)
         before = self._before(event)
         if before is None:
             self.orphans += len(event.block_hashes)
             return []
-        chain, tail = before
+        tokens = _plain(event)
+        ends = self._store_plain(event, tokens, before) if medium == GPU else None
+        if ends is None:
+            new = self._store_each(event, tokens, before, medium)
+        else:
+            new = self._hold_all(medium, ends)
+        return [Stored(medium, pack_hashes(new))] if new else []
+
+    def _store_plain(
+        self, event: BlockStored, tokens: "array[int]", before: Place
+    ) -> list[int] | None:
+        """Takes pages that are new and in GPU memory, all at once; returns the blocks they end, or
+        None where they have to be taken one by one.
+        """
+        hashes, pages = event.block_hashes, self._pages
+        if len(self._plain) + len(pages) + len(hashes) > PAGES_MAX or not (
+            not pages or pages.keys().isdisjoint(hashes)
+        ):
+            return None
+        return self._plain.store(hashes, tokens, event.block_size, before)
+
+    def _store_each(
+        self, event: BlockStored, tokens: "array[int]", before: Place, medium: Medium
+    ) -> list[int]:
+        """Takes pages one by one; returns the blocks that are held anew."""
         new: list[int] = []
-        pages, block_size, tokens = self._pages, self._block_size, _plain(event)
-        begun, behind = _NO_TOKENS, len(tail)
+        chain, _, behind = before
+        tail = before.tail
+        size, block_size = event.block_size, self._block_size
+        begun = NO_TOKENS
         for index, page_hash in enumerate(event.block_hashes):
-            page = pages.get(page_hash)
+            page = self._page(page_hash)
             if page is None:
-                if len(pages) >= PAGES_MAX:
+                if len(self._pages) + len(self._plain) >= PAGES_MAX:
                     self.orphans += len(event.block_hashes) - index
                     break
                 if not begun:
@@ -138,15 +163,25 @@ class BlockTable:
                     begun = joined(tail, begun) if behind else begun
                 behind += size
                 if behind == block_size:
-                    chain, tail, begun, behind = block_hash(begun, chain), _NO_TOKENS, _NO_TOKENS, 0
-                page = pages[page_hash] = _Page(chain, begun, behind)
+                    chain, tail, begun, behind = block_hash(begun, chain), NO_TOKENS, NO_TOKENS, 0
+                page = self._pages[page_hash] = _Page(Place(chain, begun, behind))
             else:
-                chain, tail, begun, behind = page.chain, page.tail, _NO_TOKENS, page.behind
+                chain, _, behind = page.place
+                tail, begun = page.place.tail, NO_TOKENS
             if not page.media >> medium & 1:
                 page.media |= 1 << medium
                 if not behind and self._hold(medium, chain):
                     new.append(chain)
-        return [Stored(medium, pack_hashes(new))] if new else []
+        return new
+
+    def _page(self, page_hash: int) -> _Page | None:
+        """Returns a page, which is no plain one any more; None for an unknown one."""
+        page = self._pages.get(page_hash)
+        if page is None and (place := self._plain.place(page_hash)) is not None:
+            self._plain.remove((page_hash,))
+            page = self._pages[page_hash] = _Page(place)
+            page.media = 1 << GPU
+        return page
 
     def _check(self, event: BlockStored) -> None:
         """Raises ProtocolViolation for an event whose pages have other tokens than it says, or do
@@ -165,28 +200,43 @@ class BlockTable:
 
     def _remove(self, event: BlockRemoved) -> list[Change]:
         medium = _medium(event.medium)
-        gone: list[int] = []
-        for page_hash in event.block_hashes:
+        ends, others = (
+            self._plain.remove(event.block_hashes) if medium == GPU else ([], event.block_hashes)
+        )
+        gone = self._let_go_all(medium, ends)
+        for page_hash in others:
             page = self._pages.get(page_hash)
             if page is None or not page.media >> medium & 1:
                 continue
             page.media &= ~(1 << medium)
             if not page.media:
                 del self._pages[page_hash]
-            if not page.behind and self._let_go(medium, page.chain):
-                gone.append(page.chain)
+            if not page.place.behind and self._let_go(medium, page.place.chain):
+                gone.append(page.place.chain)
         return [Removed(medium, pack_hashes(gone))] if gone else []
 
-    def _before(self, event: BlockStored) -> "tuple[int, array[int]] | None":
-        """Returns the chain and tail that the event's first page follows; None if they are not
-        known.
-        """
-        if event.parent_block_hash is None:
-            return root_hash(
+    def _before(self, event: BlockStored) -> Place | None:
+        """Returns where the event's first page begins; None if that is not known."""
+        parent = event.parent_block_hash
+        if parent is None:
+            root = root_hash(
                 self._block_size, lora_name=event.lora_name, cache_salt=event.cache_salt
-            ), _NO_TOKENS
-        page = self._pages.get(event.parent_block_hash)
-        return None if page is None else (page.chain, page.tail)
+            )
+            return Place(root)
+        page = self._pages.get(parent)
+        return self._plain.place(parent) if page is None else page.place
+
+    def _hold_all(self, medium: Medium, blocks: list[int]) -> list[int]:
+        """Holds blocks; returns those that were not held."""
+        held = self._held[medium]
+        if held.keys().isdisjoint(blocks) and len(set(blocks)) == len(blocks):
+            held.update(dict.fromkeys(blocks, 1))
+            return blocks
+        return [block for block in blocks if self._hold(medium, block)]
+
+    def _let_go_all(self, medium: Medium, blocks: list[int]) -> list[int]:
+        """Lets go of blocks; returns those that are held no longer."""
+        return [block for block in blocks if self._let_go(medium, block)]
 
     def _hold(self, medium: Medium, block: int) -> bool:
         held = self._held[medium]

@@ -74,6 +74,13 @@ def wide_chain_hashes(tokens: "array[int]", block_size_tokens: int, root: int) -
     return hashes
 
 
+def array_chain_hashes(tokens: "array[int]", block_size_tokens: int, root: int) -> list[int]:
+    """Returns what `chain_hashes` does, of tokens as u32, or as u64 where some stand for media."""
+    if tokens.typecode == "I":
+        return chain_hashes(packed.pack("I", tokens), block_size_tokens, root)
+    return wide_chain_hashes(tokens, block_size_tokens, root)
+
+
 def token_array(token_ids: Iterable[int]) -> "array[int]":
     """Returns token ids as u32 or, where one is an image position (a 62-bit integer), as u64.
 
