@@ -5,10 +5,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-WAKEUPS_A_TURN: Final = 128
-"""Bounds the wakeups whose output is dealt with in one turn of the loop, some two milliseconds of
-tokens: what was written of them leaves before the next ones are looked at.
+WAKEUPS_A_TURN: Final = 64
+"""Bounds the wakeups whose output is dealt with in one turn of the loop, some millisecond of
+tokens: what was made of them leaves before the next ones are looked at.
 """
+
+Send = Callable[[], None]
+"""A Send has what was made for one client leave; it does not raise."""
+
+Deal = Callable[[], Send | None]
+"""A Deal makes of what arrived what the client is sent; it returns None where that takes the
+handler, and raises what the handler is to raise.
+"""
+
+
+def nothing_to_send() -> None:
+    """Is the Send of an arrival of which the client is told nothing."""
 
 
 class Notified(Protocol):
@@ -35,7 +47,7 @@ class Wakeup:
         self._rounds = rounds
         self._raised = False
         self._waiter: asyncio.Future[bool] | None = None
-        self._deal: Callable[[], bool] | None = None
+        self._deal: Deal | None = None
 
     def notify(self) -> None:
         """Wakes the handler, since something arrived, or has it dealt with in this turn."""
@@ -47,12 +59,11 @@ class Wakeup:
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(False)
 
-    async def wait(self, deal: Callable[[], bool] | None = None) -> None:
+    async def wait(self, deal: Deal | None = None) -> None:
         """Returns once something arrived since the last call that nobody has dealt with.
 
         Args:
-            deal: called in place of waking the handler; returns whether that was enough, or raises
-            what the handler is to raise.
+            deal: called in place of waking the handler.
         """
         dealt = False
         if not self._raised:
@@ -64,22 +75,30 @@ class Wakeup:
         if not dealt:  # otherwise what was raised since has not been looked at
             self._raised = False
 
-    def deal(self) -> None:
-        """Deals with what arrived; wakes the handler if that is not enough."""
+    def deal(self) -> Send:
+        """Deals with what arrived, and returns what is still to be sent of it; wakes the handler if
+        that is not enough.
+        """
         deal, waiter = self._deal, self._waiter
         if deal is None or waiter is None or waiter.done():
-            return  # the handler looks itself
+            return nothing_to_send  # the handler looks itself
         self._raised = False
         try:
-            if not deal():
-                waiter.set_result(True)
+            if (send := deal()) is not None:
+                return send
+            waiter.set_result(True)
         except Exception as error:  # noqa: BLE001 - it is the handler's, which raises it
             waiter.set_exception(error)
+        return nothing_to_send
 
 
 class Rounds:
     """A Rounds has what arrived for many handlers dealt with in one go, behind the delivery of all
     of it: one turn of the loop in place of one for each, and tokens merge as with those.
+
+    What is made in a turn is sent behind the making of all of it: the kernel's part of a write is
+    the larger one, and costs less where one follows the other and who reads on this host is still
+    awake.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -97,8 +116,9 @@ class Rounds:
 
     def _go_round(self) -> None:
         raised = self._raised
-        for _ in range(min(len(raised), WAKEUPS_A_TURN)):
-            raised.popleft().deal()
+        sends = [raised.popleft().deal() for _ in range(min(len(raised), WAKEUPS_A_TURN))]
         self._going = bool(raised)
         if raised:
             self._loop.call_soon(self._go_round)
+        for send in sends:
+            send()

@@ -5,6 +5,7 @@ between.
 import asyncio
 import logging
 from collections.abc import Callable, MutableMapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -182,11 +183,11 @@ class Cycle:
             and not self.response_complete
         )
 
-    def write(self, piece: bytes) -> None:
-        """Writes a chunk past `send`, which does no more than this with a piece in the midst of a
-        body: a message, two layers and a turn of the handler less.
+    def write_of(self, piece: bytes) -> Callable[[], None]:
+        """Returns the write of a chunk past `send`, which does no more than this with a piece in
+        the midst of a body: a message, two layers and a turn of the handler less.
         """
-        self._transport.write(_chunk(piece))
+        return partial(self._transport.write, _chunk(piece))
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Takes a message of ASGI; waits while the client's buffer is full."""

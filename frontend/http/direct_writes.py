@@ -1,5 +1,6 @@
 """Pieces of a streamed body are written where they are made, without a turn of the handler."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from frontend.http.asgi import Scope
@@ -19,8 +20,10 @@ class DirectWrites(Protocol):
         """
         ...
 
-    def write(self, piece: bytes) -> None:
-        """Writes a piece, which must not be empty, right behind a `ready` that returned True."""
+    def write_of(self, piece: bytes) -> Callable[[], None]:
+        """Returns what writes a piece, which must not be empty; it is to be called in the turn of
+        the loop in which `ready` returned True, and does not raise.
+        """
         ...
 
 

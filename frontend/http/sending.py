@@ -1,6 +1,6 @@
 """What a client is sent: one JSON body, a body in pieces, or a stream of events."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from frontend.http import request_id
@@ -76,7 +76,7 @@ class Sending:
         self.silent_ticks = 0
 
     def sends_at_once(self) -> bool:
-        """Returns whether `send_events_now` may be called: the stream has begun, nothing else is
+        """Returns whether `events_at_once` may be called: the stream has begun, nothing else is
         being sent, and the client reads.
         """
         return (
@@ -86,13 +86,13 @@ class Sending:
             and self.direct.ready()
         )
 
-    def send_events_now(self, events: bytes) -> None:
-        """Sends complete events as `send_events` does, without waiting, right behind
-        `sends_at_once` that returned True.
+    def events_at_once(self, events: bytes) -> Callable[[], None]:
+        """Returns what sends complete events as `send_events` does, without waiting; it is to be
+        called in the turn of the loop in which `sends_at_once` returned True.
         """
         assert self.direct is not None
-        self.direct.write(events)
         self.silent_ticks = 0
+        return self.direct.write_of(events)
 
     async def send_event_part(self, part: bytes) -> None:
         """Sends a part of an event that is never whole in memory, whose rest must follow by

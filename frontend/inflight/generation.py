@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from frontend.fleet.model_entry import ModelEntry
-from frontend.fleet.wakeup import Wakeup
+from frontend.fleet.wakeup import Send, Wakeup, nothing_to_send
 from frontend.inflight.choice import Choice
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.inflight.siblings import Sibling, siblings
@@ -31,8 +31,10 @@ PLACED_A_TURN: Final = 32
 Moved = list[tuple[Choice, Gain]]
 """Pairs each choice that moved with what it gained."""
 
-Tell = Callable[[Moved], bool]
-"""Tells at once what a turn gained; returns False, and does nothing, where that takes a handler."""
+Tell = Callable[[Moved], Send | None]
+"""Makes at once what a client is told of what a turn gained; returns None, and does nothing, where
+that takes a handler.
+"""
 
 
 class Follower(Protocol):
@@ -129,17 +131,19 @@ class Generation:
                 return moved
         raise self._failure
 
-    def _deal(self, tell: Tell) -> bool:
-        """Has told what was gained, if that is all there is to do; keeps it for the handler
-        otherwise.
+    def _deal(self, tell: Tell) -> Send | None:
+        """Returns what is sent of what was gained, if that is all there is to do; keeps it for the
+        handler otherwise.
         """
         if self._failure is not None:
-            return False
+            return None
         moved = self._collect()
-        if not moved or (all(choice.finish_reason is None for choice, _ in moved) and tell(moved)):
-            return True
-        self._moved = moved
-        return False
+        if not moved:
+            return nothing_to_send
+        send = tell(moved) if all(choice.finish_reason is None for choice, _ in moved) else None
+        if send is None:
+            self._moved = moved
+        return send
 
     def _collect(self) -> Moved:
         """Returns what was gained since the last call; lets go on elsewhere what was lost."""

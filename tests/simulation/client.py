@@ -6,6 +6,7 @@ The way through the frontend is that of frontend/api/launching.py, without HTTP.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from frontend.api.fields.nvext import NvExt
 from frontend.api.fields.sampling import sampling_of_choice
@@ -166,7 +167,7 @@ class Client:
         try:
             await generation.start(self._requests(), self.rules)
             outcome.texts = [""] * self.asked.n
-            tell = self._tell if self.asked.number % 2 else None
+            tell = (lambda moved: partial(self._tell, moved)) if self.asked.number % 2 else None
             while generation.running:
                 self._tell(await generation.advance(tell))
         except MeshError:
@@ -184,10 +185,9 @@ class Client:
             }
             generation.close()
 
-    def _tell(self, moved: Moved) -> bool:
+    def _tell(self, moved: Moved) -> None:
         for choice, gain in moved:
             self.outcome.texts[choice.index] += gain.text
-        return True
 
     async def _draw(self) -> None:
         """As frontend/api/images/endpoint.py."""

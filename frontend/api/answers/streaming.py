@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.fields.nvext import told
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.fleet.wakeup import Send, nothing_to_send
 from frontend.http.exchange import Exchange
 from frontend.http.json_slices import SLICE_BYTES
 from frontend.inflight.choice import Choice
@@ -51,16 +52,14 @@ async def stream_events(exchange: Exchange, generation: Generation, writer: Even
     is ordinary, text in the midst of an answer to a client that reads, is sent where it arrives.
     """
     turn, event_of = writer.turn, writer.event
-    sends_at_once, send_now = exchange.sends_at_once, exchange.send_events_now
+    sends_at_once, events_at_once = exchange.sends_at_once, exchange.events_at_once
 
-    def tell(moved: Moved) -> bool:
+    def tell(moved: Moved) -> Send | None:
         # log probabilities may be many, and told in portions
         if moved[0][1].token_ids or len(moved) > CHOICES_AT_ONCE_MAX or not sends_at_once():
-            return False
+            return None
         events = b"".join([event_of(choice, gain) for choice, gain in turn(moved)])
-        if events:
-            send_now(events)
-        return True
+        return events_at_once(events) if events else nothing_to_send
 
     moved = await generation.advance()
     begin = await writer.begin()

@@ -1,10 +1,11 @@
 """What arrives wakes its handler, or is dealt with in its place."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from frontend.fleet.wakeup import WAKEUPS_A_TURN, Rounds, Wakeup
+from frontend.fleet.wakeup import WAKEUPS_A_TURN, Rounds, Send, Wakeup
 
 
 async def turns(count: int = 3) -> None:
@@ -18,12 +19,15 @@ class Handler:
     def __init__(self, rounds: Rounds, *, enough: bool = True) -> None:
         self.wakeup = Wakeup(asyncio.get_running_loop(), rounds)
         self.enough = enough
-        self.dealt = self.woken = 0
+        self.dealt = self.sent = self.woken = 0
         self.task = asyncio.create_task(self._wait())
 
-    def deal(self) -> bool:
+    def deal(self) -> Send | None:
         self.dealt += 1
-        return self.enough
+        return self._send if self.enough else None
+
+    def _send(self) -> None:
+        self.sent += 1
 
     async def _wait(self) -> None:
         while True:
@@ -42,10 +46,10 @@ async def test_what_is_dealt_with_wakes_nobody(rounds: Rounds) -> None:
     handler.wakeup.notify()
     handler.wakeup.notify()  # of the same turn: dealt with together
     await turns()
-    assert (handler.dealt, handler.woken) == (1, 0)
+    assert (handler.dealt, handler.sent, handler.woken) == (1, 1, 0)
     handler.wakeup.notify()
     await turns()
-    assert (handler.dealt, handler.woken) == (2, 0)
+    assert (handler.dealt, handler.sent, handler.woken) == (2, 2, 0)
     handler.task.cancel()
 
 
@@ -54,7 +58,7 @@ async def test_what_takes_a_handler_wakes_it(rounds: Rounds) -> None:
     await turns()
     handler.wakeup.notify()
     await turns()
-    assert (handler.dealt, handler.woken) == (1, 1)
+    assert (handler.dealt, handler.sent, handler.woken) == (1, 0, 1)
     handler.task.cancel()
 
 
@@ -62,9 +66,9 @@ async def test_what_comes_before_the_handler_wakes_is_looked_at_again(rounds: Ro
     loop, woken = asyncio.get_running_loop(), 0
     wakeup = Wakeup(loop, rounds)
 
-    def deal() -> bool:
+    def deal() -> Send | None:
         loop.call_soon(wakeup.notify)  # comes before the handler, which is woken in the next turn
-        return False
+        return None
 
     async def handle() -> None:
         nonlocal woken
@@ -81,7 +85,7 @@ async def test_what_comes_before_the_handler_wakes_is_looked_at_again(rounds: Ro
 
 
 async def test_what_is_raised_in_its_place_is_the_handlers(rounds: Rounds) -> None:
-    def deal() -> bool:
+    def deal() -> Send:
         raise ValueError("no text")
 
     wakeup = Wakeup(asyncio.get_running_loop(), rounds)
@@ -107,6 +111,33 @@ async def test_a_handler_that_has_left_is_not_dealt_for(rounds: Rounds) -> None:
     handler.wakeup.notify()
     await turns()
     assert handler.dealt == 0
+
+
+async def test_what_is_made_in_a_turn_is_sent_behind_all_of_it(rounds: Rounds) -> None:
+    told: list[str] = []
+
+    def dealing(number: int) -> Callable[[], Send]:
+        def deal() -> Send:
+            told.append(f"made {number}")
+            return lambda: told.append(f"sent {number}")
+
+        return deal
+
+    wakeups = [Wakeup(asyncio.get_running_loop(), rounds) for _ in range(WAKEUPS_A_TURN + 1)]
+    tasks = [asyncio.create_task(each.wait(dealing(at))) for at, each in enumerate(wakeups)]
+    await turns()
+    for wakeup in wakeups:
+        wakeup.notify()
+    await turns()
+    first = range(WAKEUPS_A_TURN)
+    assert told == [
+        *(f"made {number}" for number in first),
+        *(f"sent {number}" for number in first),
+        f"made {WAKEUPS_A_TURN}",
+        f"sent {WAKEUPS_A_TURN}",
+    ]
+    for task in tasks:
+        task.cancel()
 
 
 async def test_very_many_take_several_turns_in_order(rounds: Rounds) -> None:

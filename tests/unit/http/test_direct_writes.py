@@ -77,7 +77,7 @@ async def test_what_is_written_at_once_is_the_same_as_what_is_sent(ask: Ask) -> 
                 event = b"data: %d\n\n" % number * (number + 1)
                 if at_once:
                     assert sending.sends_at_once()
-                    sending.send_events_now(event)
+                    sending.events_at_once(event)()
                 else:
                     await sending.send_events(event)
             await sending.end_events(b"data: [DONE]\n\n")
@@ -97,7 +97,7 @@ async def test_a_client_that_does_not_read_is_waited_for(ask: Ask) -> None:
         await sending.send_events(event)
         sent = 1
         while sending.sends_at_once():
-            sending.send_events_now(event)
+            sending.events_at_once(event)()
             sent += 1
             await asyncio.sleep(0)
         refused_after.set_result(sent)
@@ -119,7 +119,7 @@ async def test_comments_come_between_events_only(ask: Ask) -> None:
         await sending.send_events(b" and ended\n\n")
         assert sending.sends_at_once()
         sending.silent_ticks = 1
-        sending.send_events_now(KEEP_ALIVE)
+        sending.events_at_once(KEEP_ALIVE)()
         assert sending.silent_ticks == 0
         await sending.end_events(b"")
 
