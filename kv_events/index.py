@@ -14,19 +14,16 @@ Chosen by bench/kv/index.py against tables of rank bitmasks (faster to ask, slow
 of 0.05 to 0.25 s when one big dict grows) and a tree of nodes (five times the memory).
 """
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Sequence
+from math import inf
 from typing import Final, NamedTuple
 
+from kv_events.predictions import MEDIA_BITS, NUMBER_SHIFT, PREDICTED, Predictions
 from protocol.kv_stream import DISK, GPU, HOST, MEDIA, Medium
 
-_PREDICTED: Final = 1 << len(MEDIA)
-"""Marks a block whose request was routed there a moment ago: the engine is computing it, or is
-about to.
-"""
-
 _IN_GPU: Final = 1 << GPU
-_NEAR: Final = _IN_GPU | _PREDICTED
+_NEAR: Final = _IN_GPU | PREDICTED
 _ON_HOST: Final = _NEAR | 1 << HOST
 _ANYWHERE: Final = _ON_HOST | 1 << DISK
 
@@ -66,7 +63,8 @@ class RankBlocks:
     Args:
         blocks_max: what the rank can hold by what it advertised, over all media.
     Attributes:
-        places: block → bits of the media that hold it. To be read by `overlaps` alone.
+        places: block → bits of the media that hold it, and what `Predictions` put behind them. To
+        be read by `overlaps` alone.
         closed: bits that no block has unless all blocks before it have one of them: those of GPU
         memory and of predictions, or GPU memory alone where predictions may lie behind a hole.
     """
@@ -77,12 +75,8 @@ class RankBlocks:
         self.blocks_max = blocks_max
         self._budget = budget
         self.places: dict[int, int] = {}
-        self._predicted: OrderedDict[int, float] = OrderedDict()
-        """Maps predicted blocks that are not in GPU memory to when they cease to count.
-
-        Oldest first, and of a prompt the last block first: so whatever is dropped from the front,
-        no prediction stays whose prompt's beginning was predicted and is dropped.
-        """
+        self._predicted = Predictions()
+        """Has no block that is in GPU memory."""
         self.closed = _NEAR
 
     def __len__(self) -> int:
@@ -97,12 +91,30 @@ class RankBlocks:
             is empty then.
         """
         places, bit, before = self.places, 1 << medium, len(self.places)
-        predicted = self._predicted if medium == GPU else None
-        for block in hashes:
-            if predicted and predicted.pop(block, None) is not None:
-                places[block] &= ~_PREDICTED
-            places[block] = places.get(block, 0) | bit
+        if medium == GPU and self._predicted.count:
+            self._store_predicted(hashes)
+        else:
+            for block in hashes:
+                places[block] = places.get(block, 0) | bit
         self._count(before)
+
+    def _store_predicted(self, hashes: Sequence[int]) -> None:
+        """Stores blocks in GPU memory, of which those that were predicted are so no longer."""
+        places, told = self.places, dict.fromkeys(hashes, _IN_GPU)
+        held = list(map(places.get, told))
+        first = held[0] if held else None
+        if first and not first & MEDIA_BITS and held.count(first) == len(held):
+            # all of one prediction, as nearly always, and nowhere else
+            places.update(told)
+            self._predicted.ended(first >> NUMBER_SHIFT, len(held))
+            return
+        ended: Counter[int] = Counter()
+        for block, before in zip(told, held, strict=True):
+            if before and before & PREDICTED:
+                ended[before >> NUMBER_SHIFT] += 1
+            places[block] = ((before or 0) & MEDIA_BITS) | _IN_GPU
+        for number, count in ended.items():
+            self._predicted.ended(number, count)
 
     def remove(self, medium: Medium, hashes: Sequence[int]) -> None:
         """Notes that the rank no longer holds these blocks in `medium`; blocks it never held are
@@ -119,7 +131,7 @@ class RankBlocks:
                 places[block] = held & keep
             else:
                 del places[block]
-        if medium == GPU and self._predicted:
+        if medium == GPU and self._predicted.count:
             self.closed = _IN_GPU
         self._budget.blocks += len(places) - before
 
@@ -129,15 +141,16 @@ class RankBlocks:
         Raises:
             IndexOverfull: as `store`.
         """
-        predicted, self._predicted = self._predicted, OrderedDict()
+        predicted = self._predicted.all(self.places)
         self.clear()
         for medium, blocks in zip(MEDIA, hashes, strict=False):
             if blocks:
                 self.store(medium, blocks)
-        before = len(self.places)
-        for block, until in predicted.items():
-            self._predict(block, until)
-        if self._predicted:
+        before, places = len(self.places), self.places
+        for prompt, until in predicted:
+            missing = [block for block in prompt if not places.get(block, 0) & _IN_GPU]
+            self._predicted.add(places, missing, until)
+        if self._predicted.count:
             self.closed = _IN_GPU
         self._count(before)
 
@@ -145,7 +158,7 @@ class RankBlocks:
         """Forgets all blocks, predictions included."""
         self._budget.blocks -= len(self.places)
         # New dicts, since the old ones would keep the memory of their largest size.
-        self.places, self._predicted, self.closed = {}, OrderedDict(), _NEAR
+        self.places, self._predicted, self.closed = {}, Predictions(), _NEAR
 
     def predict(self, hashes: Sequence[int], until: float) -> None:
         """Counts the blocks of a prompt, all from its first one on, as held in GPU memory until an
@@ -155,37 +168,26 @@ class RankBlocks:
         from it. The oldest predictions go first when there are more than the rank can hold, or no
         room is left in the budget. What events told is never given up for a prediction.
         """
-        budget, before = self._budget, len(self.places)
-        if not self._predicted:
+        budget, predicted, before = self._budget, self._predicted, len(self.places)
+        if not predicted.count:
             self.closed = _NEAR
-        for block in reversed(hashes):
-            if not self._predict(block, until):
-                break  # it is in GPU memory, and so are those before it
+        predicted.add(self.places, hashes, until)
         budget.blocks += len(self.places) - before
-        while self._predicted and (
-            len(self._predicted) > self.blocks_max or budget.blocks > budget.blocks_max
+        while predicted.count and (
+            predicted.count > self.blocks_max or budget.blocks > budget.blocks_max
         ):
             before = len(self.places)
-            self._forget(self._predicted.popitem(last=False)[0])
+            predicted.forget_oldest(self.places)
             budget.blocks += len(self.places) - before
 
     def forget_predictions(self) -> None:
         """Forgets all but what events told."""
-        before = len(self.places)
-        for block in self._predicted:
-            self._forget(block)
-        self._predicted.clear()
-        self._budget.blocks += len(self.places) - before
+        self.expire(inf)
 
     def expire(self, now: float) -> None:
         """Drops the predictions whose time has passed."""
         before = len(self.places)
-        while self._predicted:
-            block, until = next(iter(self._predicted.items()))
-            if until > now:
-                break
-            del self._predicted[block]
-            self._forget(block)
+        self._predicted.expire(self.places, now)
         self._budget.blocks += len(self.places) - before
 
     def overlap(self, hashes: Sequence[int]) -> Overlap:
@@ -207,30 +209,11 @@ class RankBlocks:
         near, host, disk = ends
         return Overlap(near, host - near, disk - host)
 
-    def _predict(self, block: int, until: float) -> bool:
-        """Predicts a block; returns False for one in GPU memory, of which nothing is to be
-        predicted.
-        """
-        places = self.places.get(block, 0)
-        if places & _IN_GPU:
-            return False
-        self.places[block] = places | _PREDICTED
-        self._predicted[block] = until
-        self._predicted.move_to_end(block)
-        return True
-
-    def _forget(self, block: int) -> None:
-        places = self.places[block] & ~_PREDICTED
-        if places:
-            self.places[block] = places
-        else:
-            del self.places[block]
-
     def _count(self, before: int) -> None:
         budget = self._budget
         budget.blocks += len(self.places) - before
         if (
-            len(self.places) > self.blocks_max + len(self._predicted)
+            len(self.places) > self.blocks_max + self._predicted.count
             or budget.blocks > budget.blocks_max
         ):
             self.clear()
