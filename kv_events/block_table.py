@@ -13,6 +13,7 @@ other page is a _Page and takes its turn.
 """
 
 from array import array
+from collections import deque
 from typing import Final, cast
 
 from kv_events.hashing import block_hash, joined, root_hash, token_array
@@ -228,14 +229,18 @@ class BlockTable:
 
     def _hold_all(self, medium: Medium, blocks: list[int]) -> list[int]:
         """Holds blocks; returns those that were not held."""
-        held = self._held[medium]
-        if held.keys().isdisjoint(blocks) and len(set(blocks)) == len(blocks):
-            held.update(dict.fromkeys(blocks, 1))
+        held, new = self._held[medium], dict.fromkeys(blocks, 1)
+        if len(new) == len(blocks) and held.keys().isdisjoint(blocks):  # as nearly always
+            held.update(new)
             return blocks
         return [block for block in blocks if self._hold(medium, block)]
 
     def _let_go_all(self, medium: Medium, blocks: list[int]) -> list[int]:
         """Lets go of blocks; returns those that are held no longer."""
+        held = self._held[medium]
+        if list(map(held.get, blocks)).count(1) == len(blocks):  # and so each is named once
+            deque(map(held.pop, blocks), maxlen=0)
+            return blocks
         return [block for block in blocks if self._let_go(medium, block)]
 
     def _hold(self, medium: Medium, block: int) -> bool:
