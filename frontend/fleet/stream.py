@@ -23,35 +23,39 @@ from protocol.tokens import TOKEN_ID_BYTES, count_tokens
 class RequestStream:
     """A RequestStream collects the output of one request, bounded by its allowance."""
 
-    # What most have for long stands here, since every request makes one of these.
-    fetches_from = ""
-    """Names the worker that encodes the request's pictures, where another one does."""
-    begun_at = 0.0
-    """Says when the first token came, in seconds of the loop's clock; 0 while none has."""
-    held: list[Delta] | None = None
-    """Holds deltas that wait for the scores of the prompt, which another leg computes; None where
-    nothing waits. Bounded by the tokens that may come, and an end.
-    """
-    asked_at = first_at = last_at = 0.0
-    """Say when a rank was asked for, and the first and the last tokens came, by perf_counter; 0
-    before.
-    """
-    routed_at = ended_at = 0.0
-    """Say when its rank was chosen, and when its worker ended it, likewise."""
-    routing_s = 0.0
-    """Says how many seconds it took to choose the rank."""
-    helpers: "tuple[RequestStream, ...]" = ()
-    """Holds its legs on other workers, which compute its prompt or encode its pictures."""
-    queue_s = 0.0
-    """Says how many seconds the request waited for a rank with room."""
-    tokens_received = 0
-    """Counts the tokens received, which is also the position that the next delta must start at."""
-    finished: Finished | None = None
-    embedded: Embedded | None = None
-    encoded: Encoded | None = None
-    diffused: Diffused | None = None
-    error: MeshError | None = None
-    _packed = b""
+    # Slots: every token looks at a stream, and hundreds of streams do not stay in a core's cache.
+    __slots__ = (
+        "_allowance",
+        "_gap_bounds",
+        "_packed",
+        "_tokens_max",
+        "_wakeup",
+        "asked_at",
+        "begun_at",
+        "diffused",
+        "embedded",
+        "encoded",
+        "ended_at",
+        "error",
+        "extras",
+        "fetches_from",
+        "finished",
+        "first_at",
+        "gaps",
+        "held",
+        "helpers",
+        "last_at",
+        "lost_on",
+        "placement",
+        "prefill_placement",
+        "queue_s",
+        "request_id",
+        "routed_at",
+        "routing_s",
+        "sent_at",
+        "tokens_received",
+        "told_at_once",
+    )
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class RequestStream:
         self._allowance = allowance
         self._tokens_max = maxsize if allowance is None else allowance.tokens_max
         self._gap_bounds = gap_bounds
+        self._wakeup = wakeup
         self.placement = placement
         self.prefill_placement = prefill_placement or placement
         """Where its prompt is computed: elsewhere, if it has two legs."""
@@ -77,10 +82,38 @@ class RequestStream:
         self.sent_at = sent_at
         self.told_at_once = told_at_once
         """Says that its tokens come as they are made, and not some, or all, together."""
+        self.asked_at = self.first_at = self.last_at = 0.0
+        """Say when a rank was asked for, and the first and the last tokens came, by perf_counter; 0
+        before.
+        """
+        self.routed_at = self.ended_at = 0.0
+        """Say when its rank was chosen, and when its worker ended it, likewise."""
+        self.begun_at = 0.0
+        """Says when the first token came, in seconds of the loop's clock; 0 while none has."""
+        self.routing_s = self.queue_s = 0.0
+        """Say how many seconds it took to choose the rank, and to wait for one with room."""
+        self.tokens_received = 0
+        """Counts the tokens received, which is also the position that the next delta must start
+        at.
+        """
         self.gaps: dict[int, int] = {}
         """Counts the gaps between tokens by the index of their bound."""
-        self._extras: list[Extras] = []
-        self._wakeup = wakeup
+        self.extras: list[Extras] | None = None
+        """Lists what came beside tokens and was not taken; None where nothing did."""
+        self.held: list[Delta] | None = None
+        """Holds deltas that wait for the scores of the prompt, which another leg computes; None
+        where nothing waits. Bounded by the tokens that may come, and an end.
+        """
+        self.helpers: tuple[RequestStream, ...] = ()
+        """Holds its legs on other workers, which compute its prompt or encode its pictures."""
+        self.fetches_from = ""
+        """Names the worker that encodes the request's pictures, where another one does."""
+        self.finished: Finished | None = None
+        self.embedded: Embedded | None = None
+        self.encoded: Encoded | None = None
+        self.diffused: Diffused | None = None
+        self.error: MeshError | None = None
+        self._packed = b""
 
     @property
     def worker_id(self) -> str:
@@ -153,7 +186,7 @@ class RequestStream:
             self._note_gap(tokens_received - self.tokens_received)
             self.tokens_received = tokens_received
         if delta.extras is not None:
-            self._extras.append(delta.extras)
+            self._keep(delta.extras)
         if end is not None:
             self._take_end(end)
         self._wakeup.notify()
@@ -201,7 +234,7 @@ class RequestStream:
 
     def add(self, extras: Extras) -> None:
         """Adds what came beside the tokens from another leg."""
-        self._extras.append(extras)
+        self._keep(extras)
         self._wakeup.notify()
 
     def fail(self, error: MeshError, *, on: str | None = None) -> None:
@@ -221,9 +254,13 @@ class RequestStream:
         packed, self._packed = self._packed, b""
         return packed
 
-    def take_extras(self) -> list[Extras]:
+    def take_extras(self) -> Sequence[Extras]:
         """Returns what came beside the tokens since the last call, by delta."""
-        if not self._extras:
-            return self._extras
-        extras, self._extras = self._extras, []
-        return extras
+        extras, self.extras = self.extras, None
+        return extras or ()
+
+    def _keep(self, extras: Extras) -> None:
+        if self.extras is None:
+            self.extras = [extras]
+        else:
+            self.extras.append(extras)

@@ -81,9 +81,26 @@ class Cycle:
         more_body: more is to arrive.
     """
 
-    task: "asyncio.Task[None] | None" = None
-    _head = b""
-    """Holds the head of an answer until its body begins."""
+    __slots__ = (
+        "_default_headers",
+        "_expects_continue",
+        "_flow",
+        "_has_news",
+        "_head",
+        "_news",
+        "_on_response",
+        "_transport",
+        "body",
+        "chunked_encoding",
+        "disconnected",
+        "expected_content_length",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+        "task",
+    )
 
     def __init__(
         self,
@@ -97,6 +114,7 @@ class Cycle:
         on_response: Callable[[], None],
     ) -> None:
         self.scope = scope
+        self.task: asyncio.Task[None] | None = None
         self.keep_alive = keep_alive
         self.disconnected = self.response_started = self.response_complete = False
         self.chunked_encoding: bool | None = None
@@ -108,6 +126,8 @@ class Cycle:
         self._default_headers = default_headers
         self._expects_continue = expects_continue
         self._on_response = on_response
+        self._head = b""
+        """Holds the head of an answer until its body begins."""
         self._has_news = False
         self._news: asyncio.Event | None = None
         """Is there from the moment that somebody waits: most bodies are whole before."""
@@ -187,7 +207,7 @@ class Cycle:
         """Returns the write of a chunk past `send`, which does no more than this with a piece in
         the midst of a body: a message, two layers and a turn of the handler less.
         """
-        return partial(self._transport.write, _chunk(piece))
+        return partial(self._transport.write, b"%x\r\n%b\r\n" % (len(piece), piece))
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Takes a message of ASGI; waits while the client's buffer is full."""

@@ -11,6 +11,12 @@ know the scope.
 """
 
 
+WriteOf = Callable[[bytes], Callable[[], None]]
+"""A WriteOf returns what writes a piece, which must not be empty; that is to be called in the turn
+of the loop in which it was made, and does not raise.
+"""
+
+
 class DirectWrites(Protocol):
     """A DirectWrites writes to a client what need not wait."""
 
@@ -20,10 +26,9 @@ class DirectWrites(Protocol):
         """
         ...
 
-    def write_of(self, piece: bytes) -> Callable[[], None]:
-        """Returns what writes a piece, which must not be empty; it is to be called in the turn of
-        the loop in which `ready` returned True, and does not raise.
-        """
+    @property
+    def write_of(self) -> WriteOf:
+        """Returns what may be used in the turn of the loop in which `ready` returned True."""
         ...
 
 

@@ -1,11 +1,11 @@
 """What a client is sent: one JSON body, a body in pieces, or a stream of events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from frontend.http import request_id
 from frontend.http.asgi import Send
-from frontend.http.direct_writes import DirectWrites
+from frontend.http.direct_writes import DirectWrites, WriteOf
 from frontend.http.headers import EVENTS, JSON
 from frontend.http.ignored import Ignored
 
@@ -30,18 +30,31 @@ class Sending:
         silent_ticks: of the timer of comments, since the last event; or SENDING.
     """
 
-    echoed_id = b""
-    trace_header: tuple[bytes, bytes] | None = None
-    status = silent_ticks = 0
-    started = False
-    """Says that the start of an answer has gone out: there is no other."""
-    between_events = False
-    """Says that the answer is a stream of events that has not ended, nor is in the midst of one."""
+    __slots__ = (
+        "_send",
+        "between_events",
+        "direct",
+        "echoed_id",
+        "ignored",
+        "silent_ticks",
+        "started",
+        "status",
+        "trace_header",
+    )
 
     def __init__(self, send: Send, ignored: Ignored, direct: DirectWrites | None = None) -> None:
         self._send = send
         self.direct = direct
         self.ignored = ignored
+        self.echoed_id = b""
+        self.trace_header: tuple[bytes, bytes] | None = None
+        self.status = self.silent_ticks = 0
+        self.started = False
+        """Says that the start of an answer has gone out: there is no other."""
+        self.between_events = False
+        """Says that the answer is a stream of events that has not ended, nor is in the midst of
+        one.
+        """
 
     async def send_json(
         self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -75,24 +88,22 @@ class Sending:
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
         self.silent_ticks = 0
 
-    def sends_at_once(self) -> bool:
-        """Returns whether `events_at_once` may be called: the stream has begun, nothing else is
-        being sent, and the client reads.
-        """
-        return (
-            self.direct is not None
-            and self.between_events
-            and self.silent_ticks != SENDING
-            and self.direct.ready()
-        )
+    def at_once(self) -> WriteOf | None:
+        """Returns what makes the write of complete events, which `send_events` would send; None
+        unless the stream has begun, nothing else is being sent, and the client reads.
 
-    def events_at_once(self, events: bytes) -> Callable[[], None]:
-        """Returns what sends complete events as `send_events` does, without waiting; it is to be
-        called in the turn of the loop in which `sends_at_once` returned True.
+        Both calls belong to the same turn of the loop.
         """
-        assert self.direct is not None
+        direct = self.direct
+        if (
+            direct is None
+            or not self.between_events
+            or self.silent_ticks == SENDING
+            or not direct.ready()
+        ):
+            return None
         self.silent_ticks = 0
-        return self.direct.write_of(events)
+        return direct.write_of
 
     async def send_event_part(self, part: bytes) -> None:
         """Sends a part of an event that is never whole in memory, whose rest must follow by

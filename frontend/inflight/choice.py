@@ -134,7 +134,8 @@ class Choice:
         last.
         """
         stream = self.stream
-        finished, packed, extras = stream.finished, stream.take(), stream.take_extras()
+        finished, packed = stream.finished, stream.take()
+        extras = () if stream.extras is None else stream.take_extras()
         self._leg += packed
         if self._plain is not None and finished is None and not extras:
             return Gain(self._plain.add(packed, None))

@@ -4,47 +4,28 @@ their tokens arrive, turned into text.
 
 import asyncio
 from bisect import insort
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import copy_context
-from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec.structs import replace
 
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.wakeup import Send, Wakeup, nothing_to_send
 from frontend.inflight.choice import Choice
+from frontend.inflight.moved import Follower, Moved, Tell
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.inflight.siblings import Sibling, siblings
 from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.offer import Offer
 from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import OutputRules
-from frontend.text.output.gain import Answer, Gain
+from frontend.text.output.gain import Answer
 from protocol.errors import MeshError
 from protocol.generation import Finished, Generate
 
 PLACED_A_TURN: Final = 32
 """Counts the choices that are dispatched in one turn of the loop where all find room: some 2 ms."""
-
-
-Moved = list[tuple[Choice, Gain]]
-"""Pairs each choice that moved with what it gained."""
-
-Tell = Callable[[Moved], Send | None]
-"""Makes at once what a client is told of what a turn gained; returns None, and does nothing, where
-that takes a handler.
-"""
-
-
-class Follower(Protocol):
-    """A Follower holds choices to what was promised of them."""
-
-    async def follow(self, moved: Iterable[tuple[Choice, Gain]]) -> None:
-        """Takes what choices have gained, before anybody else does; raises a MeshError to have the
-        request fail.
-        """
-        ...
 
 
 class Generation:
@@ -54,6 +35,23 @@ class Generation:
     Args:
         promise: None where nothing was promised.
     """
+
+    __slots__ = (
+        "_begun",
+        "_context",
+        "_dispatch",
+        "_entry",
+        "_failure",
+        "_live",
+        "_loop",
+        "_moved",
+        "_promise",
+        "_recovery",
+        "_seeking",
+        "_tell",
+        "_wakeup",
+        "choices",
+    )
 
     def __init__(
         self,
@@ -82,6 +80,7 @@ class Generation:
         self._begun: dict[int, asyncio.Event] = {}
         """Maps a choice's index to the event that its siblings wait for, while it has no token."""
         self._failure: Exception | None = None
+        self._tell: Tell | None = None
 
     async def start(
         self, requests: Sequence[tuple[Generate, RouteRequest]], rules: OutputRules
@@ -121,32 +120,35 @@ class Generation:
         Raises:
             MeshError: a choice failed, and with it the request.
         """
-        deal = None if tell is None or self._promise is not None else partial(self._deal, tell)
+        self._tell = tell
+        deal = None if tell is None or self._promise is not None else self._deal
         while self._failure is None:
             await self._wakeup.wait(deal)
-            moved, self._moved = self._moved or self._collect(), []
+            moved, self._moved = self._moved or self._collect()[0], []
             if moved:
                 if self._promise is not None:
                     await self._promise.follow(moved)
                 return moved
         raise self._failure
 
-    def _deal(self, tell: Tell) -> Send | None:
+    def _deal(self) -> Send | None:
         """Returns what is sent of what was gained, if that is all there is to do; keeps it for the
         handler otherwise.
         """
         if self._failure is not None:
             return None
-        moved = self._collect()
+        moved, ended = self._collect()
         if not moved:
             return nothing_to_send
-        send = tell(moved) if all(choice.finish_reason is None for choice, _ in moved) else None
+        send = None if ended or self._tell is None else self._tell(moved)
         if send is None:
             self._moved = moved
         return send
 
-    def _collect(self) -> Moved:
-        """Returns what was gained since the last call; lets go on elsewhere what was lost."""
+    def _collect(self) -> tuple[Moved, bool]:
+        """Returns what was gained since the last call, and whether a choice ended with it; lets go
+        on elsewhere what was lost.
+        """
         moved: Moved = []
         ended = False
         for choice in self._live:
@@ -162,7 +164,7 @@ class Generation:
                 self._seek(self._move(choice, error))
         if ended:
             self._retire()
-        return moved
+        return moved, ended
 
     async def finish(self) -> list[Answer]:
         """Waits for every choice; returns their whole answers, by index.

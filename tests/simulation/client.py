@@ -14,7 +14,8 @@ from frontend.api.prompts.media import padded_runs
 from frontend.drain import refusal
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase
-from frontend.inflight.generation import Generation, Moved
+from frontend.inflight.generation import Generation
+from frontend.inflight.moved import Moved
 from frontend.models.services import IMAGES
 from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText

@@ -64,11 +64,12 @@ class ChunkWriter:
 
     __slots__ = (
         "_around_text",
-        "_begins",
+        "_begin",
         "_choices",
         "_end",
         "_head",
         "_plain_end",
+        "_told",
         "_with_usage",
     )
 
@@ -79,8 +80,9 @@ class ChunkWriter:
         self._choices = self._head + b',"choices":[{"index":'
         self._around_text = around_text
         self._with_usage = with_usage
-        self._begins: dict[int, bytes] = {}
-        """Maps each choice's index to what its pieces of text begin with."""
+        self._told = 0
+        self._begin = self._beginning(0)
+        """Is what pieces of text begin with of the choice `_told`, of which one was told last."""
         self._end_with(b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n")
 
     def count(self, usage: Usage) -> None:
@@ -100,15 +102,14 @@ class ChunkWriter:
             logprobs: of its tokens, in JSON.
         """
         if last is None and logprobs is NULL:  # nearly all: only the text is anew
-            return self._begin(index) + _encode(text) + self._plain_end
+            if index != self._told:
+                self._told, self._begin = index, self._beginning(index)
+            return self._begin + _encode(text) + self._plain_end
         before, after = self._around_text
         return self._chunk(index, before + _encode(text) + after, last, logprobs)
 
-    def _begin(self, index: int) -> bytes:
-        begin = self._begins.get(index)
-        if begin is None:
-            begin = self._begins[index] = self._choices + b"%d," % index + self._around_text[0]
-        return begin
+    def _beginning(self, index: int) -> bytes:
+        return self._choices + b"%d," % index + self._around_text[0]
 
     def delta(
         self, index: int, delta: bytes, last: Last | None = None, logprobs: bytes = NULL

@@ -13,7 +13,8 @@ from frontend.fleet.wakeup import Send, nothing_to_send
 from frontend.http.exchange import Exchange
 from frontend.http.json_slices import SLICE_BYTES
 from frontend.inflight.choice import Choice
-from frontend.inflight.generation import Generation, Moved
+from frontend.inflight.generation import Generation
+from frontend.inflight.moved import Moved
 from frontend.text.output.gain import Gain
 
 CHOICES_AT_ONCE_MAX: Final = 16
@@ -44,6 +45,28 @@ class EventWriter(Protocol):
         ...
 
 
+class _Telling:
+    """A _Telling makes the write of what a stream gained, where that needs no handler."""
+
+    __slots__ = ("_exchange", "_writer")
+
+    def __init__(self, writer: EventWriter, exchange: Exchange) -> None:
+        self._writer = writer
+        self._exchange = exchange
+
+    def tell(self, moved: Moved) -> Send | None:
+        """Returns the write of a turn's gains; None where it takes the handler."""
+        # log probabilities may be many, and told in portions
+        if moved[0][1].token_ids or len(moved) > CHOICES_AT_ONCE_MAX:
+            return None
+        if (write_of := self._exchange.at_once()) is None:
+            return None
+        writer = self._writer
+        events = [writer.event(choice, gain) for choice, gain in writer.turn(moved)]
+        told = events[0] if len(events) == 1 else b"".join(events)
+        return write_of(told) if told else nothing_to_send
+
+
 async def stream_events(exchange: Exchange, generation: Generation, writer: EventWriter) -> None:
     """Sends what every turn of the generation gained as one write, then the end.
 
@@ -51,16 +74,7 @@ async def stream_events(exchange: Exchange, generation: Generation, writer: Even
     events that are large together are sent in several writes, with turns of the loop between. What
     is ordinary, text in the midst of an answer to a client that reads, is sent where it arrives.
     """
-    turn, event_of = writer.turn, writer.event
-    sends_at_once, events_at_once = exchange.sends_at_once, exchange.events_at_once
-
-    def tell(moved: Moved) -> Send | None:
-        # log probabilities may be many, and told in portions
-        if moved[0][1].token_ids or len(moved) > CHOICES_AT_ONCE_MAX or not sends_at_once():
-            return None
-        events = b"".join([event_of(choice, gain) for choice, gain in turn(moved)])
-        return events_at_once(events) if events else nothing_to_send
-
+    turn, event_of, tell = writer.turn, writer.event, _Telling(writer, exchange).tell
     moved = await generation.advance()
     begin = await writer.begin()
     events = [begin] if begin else []
@@ -84,24 +98,34 @@ async def stream_events(exchange: Exchange, generation: Generation, writer: Even
         moved = await generation.advance(tell)
 
 
+class Chunks(Protocol):
+    """A Chunks makes the chunks of one streamed answer."""
+
+    def chunk(self, choice: Choice, gain: Gain, last: Last | None) -> bytes:
+        """Returns one chunk of a choice, with what it says if it is the choice's last one."""
+        ...
+
+
 class ChunkEvents:
     """ChunkEvents tells a generation in OpenAI's chunks, those of chats or of completions.
 
     Args:
-        chunk: makes one chunk of a choice, with what it says if it is the choice's last one.
+        chunks: makes the chunks.
         usage: counts the tokens so far.
     """
+
+    __slots__ = ("_chunks", "_counting", "_request", "_usage", "_writer")
 
     def __init__(
         self,
         writer: ChunkWriter,
-        chunk: Callable[[Choice, Gain, Last | None], bytes],
+        chunks: Chunks,
         usage: Callable[[], Usage],
         *,
         request: ChatCompletionRequest | CompletionRequest,
     ) -> None:
         self._writer = writer
-        self._chunk = chunk
+        self._chunks = chunks
         self._usage = usage
         self._request = request
         self._counting = request.wants_usage_always
@@ -123,8 +147,8 @@ class ChunkEvents:
     def event(self, choice: Choice, gain: Gain) -> bytes:
         """Returns one chunk of a choice."""
         if choice.finish_reason is None or gain.more:
-            return self._chunk(choice, gain, None)
-        return self._chunk(choice, gain, last_of(choice, self._request))
+            return self._chunks.chunk(choice, gain, None)
+        return self._chunks.chunk(choice, gain, last_of(choice, self._request))
 
     async def end(self) -> bytes:
         """Returns the counts, if they were asked for, and [DONE]."""

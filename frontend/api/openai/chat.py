@@ -9,33 +9,30 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from frontend.api.answers.chunks import NULL, ChunkWriter, Last, Usage
-from frontend.api.answers.logprobs import TokenTexts, chat_logprobs
+from frontend.api.answers.chunks import ChunkWriter, Usage
+from frontend.api.answers.logprobs import TokenTexts
 from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
 from frontend.api.answers.token_fields import (
-    StreamedIds,
     choice_fields,
     prompt_fields,
-    with_prompt_ids,
 )
-from frontend.api.fields.chat_wishes import change, under_our_names
-from frontend.api.fields.custom_tools import CallStream, with_functions
+from frontend.api.fields.chat_wishes import under_our_names
+from frontend.api.fields.custom_tools import with_functions
 from frontend.api.fields.messages import check_messages
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_chat
 from frontend.api.fields.sampling import stop_strings
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.launching import Launcher
-from frontend.api.openai.chat_objects import as_asked, delta_of, message_of, rows_of
+from frontend.api.openai.chat_chunks import ChatChunks
+from frontend.api.openai.chat_objects import as_asked, message_of, rows_of
 from frontend.api.prompts.chats import chat_prompt
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import REFUSING, Ignored
 from frontend.http.json_slices import send_in_slices
-from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
 from frontend.media.part import MediaSource
 from frontend.models.served import ServedModel
-from frontend.text.output.gain import Gain
 from protocol.limits import STOPS_MAX
 from protocol.media import PromptMedia
 from protocol.tokens import count_tokens
@@ -171,40 +168,9 @@ async def _stream(
         with_usage=request.wants_usage,
     )
     texts = TokenTexts(started.served, as_ids=request.return_tokens_as_token_ids or False)
-    begun: set[int] = set()
-    calls = CallStream(custom) if custom else None
-    ids = StreamedIds() if request.return_token_ids else None
-    changed = bool(request.echo) or request.include_reasoning is False or ids is not None
-
-    def chunk(choice: Choice, gain: Gain, last: Last | None) -> bytes:
-        logprobs, first = NULL, choice.index not in begun
-        if gain.token_ids or (last is not None and request.logprobs):
-            logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
-        if changed:
-            change(gain, request, first=first)
-            logprobs += b"" if ids is None else ids.fragment(choice)
-        if (
-            first
-            or gain.reasoning
-            or gain.calls
-            or not gain.text
-            or (calls is not None and last is not None)
-        ):
-            deltas = (
-                None
-                if calls is None
-                else calls.deltas(choice.index, gain.calls, ended=last is not None)
-            )
-            told = writer.delta(
-                choice.index, _encode(delta_of(gain, deltas, first=first)), last, logprobs
-            )
-            told = with_prompt_ids(told, started.prompt) if ids is not None and not begun else told
-            begun.add(choice.index)
-            return told
-        return writer.text(choice.index, gain.text, last, logprobs)
-
+    chunks = ChatChunks(writer, texts, request, started.prompt, custom)
     usage = partial(started.usage, request.n or 1)
-    events = ChunkEvents(writer, chunk, usage, request=request)
+    events = ChunkEvents(writer, chunks, usage, request=request)
     await stream_events(exchange, started.generation, events)
 
 

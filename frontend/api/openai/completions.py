@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from frontend.api.answers.chunks import ChunkWriter, Last, Usage
+from frontend.api.answers.chunks import NULL, ChunkWriter, Last, Usage
 from frontend.api.answers.logprobs import CompletionLogprobs, Scored, TokenTexts, joined
 from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
 from frontend.api.answers.token_fields import StreamedIds, choice_fields, prompt_fields
@@ -121,6 +121,32 @@ class _Showing:
         )
 
 
+class _Chunks:
+    """A _Chunks makes the chunks of one streamed completion."""
+
+    __slots__ = ("_echo", "_ids", "_showings", "_writer")
+
+    def __init__(
+        self, writer: ChunkWriter, request: CompletionRequest, showings: list[_Showing]
+    ) -> None:
+        self._writer = writer
+        self._echo = request.echo
+        self._showings = showings
+        prompts = [showing.prompt for showing in showings]
+        self._ids = StreamedIds(prompts) if request.return_token_ids else None
+
+    def chunk(self, choice: Choice, gain: Gain, last: Last | None) -> bytes:
+        showing = self._showings[choice.index]
+        of_prompt = gain.prompt_logprobs if self._echo else None
+        columns = showing.logprobs(
+            [(gain.token_ids, gain.logprobs)], of_prompt, last=last is not None
+        )
+        logprobs = NULL if columns is None else _encode(columns)
+        if self._ids is not None:
+            logprobs += self._ids.fragment(choice)
+        return self._writer.text(choice.index, showing.text(gain.text), last, logprobs)
+
+
 def listed_prompts(request: CompletionRequest) -> Listed:
     """Returns the prompts of a completions request one by one.
 
@@ -178,22 +204,7 @@ async def _stream(
     writer = ChunkWriter(
         _head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage
     )
-
-    ids = (
-        StreamedIds([showing.prompt for showing in showings]) if request.return_token_ids else None
-    )
-
-    def chunk(choice: Choice, gain: Gain, last: Last | None) -> bytes:
-        showing = showings[choice.index]
-        of_prompt = gain.prompt_logprobs if request.echo else None
-        logprobs = _encode(
-            showing.logprobs([(gain.token_ids, gain.logprobs)], of_prompt, last=last is not None)
-        )
-        if ids is not None:
-            logprobs += ids.fragment(choice)
-        return writer.text(choice.index, showing.text(gain.text), last, logprobs)
-
-    events = ChunkEvents(writer, chunk, usage, request=request)
+    events = ChunkEvents(writer, _Chunks(writer, request, showings), usage, request=request)
     await stream_events(exchange, generation, events)
 
 

@@ -71,17 +71,18 @@ async def test_what_is_written_at_once_is_the_same_as_what_is_sent(ask: Ask) -> 
     for at_once in (False, True):
 
         async def work(sending: Sending, at_once: bool = at_once) -> None:
-            assert not sending.sends_at_once(), "nothing has begun"
+            assert sending.at_once() is None, "nothing has begun"
             await sending.send_events(b"data: 1\n\n")
             for number in range(20):
                 event = b"data: %d\n\n" % number * (number + 1)
                 if at_once:
-                    assert sending.sends_at_once()
-                    sending.events_at_once(event)()
+                    write_of = sending.at_once()
+                    assert write_of is not None
+                    write_of(event)()
                 else:
                     await sending.send_events(event)
             await sending.end_events(b"data: [DONE]\n\n")
-            assert not sending.sends_at_once(), "all has been sent"
+            assert sending.at_once() is None, "all has been sent"
 
         reader = await ask(work, POST)
         answers.append((await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")[2])
@@ -96,13 +97,13 @@ async def test_a_client_that_does_not_read_is_waited_for(ask: Ask) -> None:
     async def work(sending: Sending) -> None:
         await sending.send_events(event)
         sent = 1
-        while sending.sends_at_once():
-            sending.events_at_once(event)()
+        while (write_of := sending.at_once()) is not None:
+            write_of(event)()
             sent += 1
             await asyncio.sleep(0)
         refused_after.set_result(sent)
         await sending.send_events(event)  # which waits
-        assert sending.sends_at_once()
+        assert sending.at_once() is not None
         await sending.end_events(b"")
 
     reader = await ask(work, POST)
@@ -115,11 +116,12 @@ async def test_comments_come_between_events_only(ask: Ask) -> None:
     async def work(sending: Sending) -> None:
         await sending.send_events(b"data: 1\n\n")
         await sending.send_event_part(b"data: begun")
-        assert not sending.sends_at_once(), "an event is not whole"
+        assert sending.at_once() is None, "an event is not whole"
         await sending.send_events(b" and ended\n\n")
-        assert sending.sends_at_once()
         sending.silent_ticks = 1
-        sending.events_at_once(KEEP_ALIVE)()
+        write_of = sending.at_once()
+        assert write_of is not None
+        write_of(KEEP_ALIVE)()
         assert sending.silent_ticks == 0
         await sending.end_events(b"")
 
@@ -134,7 +136,7 @@ async def test_what_has_no_chunks_is_never_written_at_once(ask: Ask, request_lin
 
     async def work(sending: Sending) -> None:
         await sending.send_events(b"data: 1\n\n")
-        seen.set_result(sending.sends_at_once())
+        seen.set_result(sending.at_once() is not None)
         await sending.end_events(b"data: 2\n\n")
 
     reader = await ask(work, POST.replace(b"POST / HTTP/1.1", request_line))
@@ -153,7 +155,7 @@ async def test_after_the_client_has_left_nothing_is_written(ask: Ask) -> None:
         assert direct is not None
         while direct.ready():
             await asyncio.sleep(0.001)
-        left.set_result(sending.sends_at_once())
+        left.set_result(sending.at_once() is not None)
 
     reader = await ask(work, POST)
     await reader.readuntil(b"data: 1\n\n")
