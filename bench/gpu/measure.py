@@ -13,12 +13,14 @@ SCHEDULER_TITLES = ("sglang::scheduler",)
 """A scheduler looks for work all the time: its CPU says nothing of a system."""
 
 
-def _own_cpu_s(pid: int) -> float:
+def _own_cpu_s(pid: int) -> tuple[float, float]:
+    """CPU seconds so far, and those of them that the kernel took."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return 0.0, 0.0
+    in_kernel_s = int(fields[12]) / TICKS_PER_S
+    return int(fields[11]) / TICKS_PER_S + in_kernel_s, in_kernel_s
 
 
 def _is_scheduler(pid: int) -> bool:
@@ -33,13 +35,14 @@ def _is_scheduler(pid: int) -> bool:
         return False
 
 
-def cpu_s(running: Running) -> tuple[float, float]:
-    """CPU seconds so far of the process that speaks HTTP, and of all processes of the system but
-    the schedulers.
+def cpu_s(running: Running) -> tuple[float, float, float]:
+    """CPU seconds so far of the process that speaks HTTP, those of them that the kernel took, and
+    of all processes of the system but the schedulers.
     """
     family = {pid for leader in running.leaders for pid in descendants(leader)}
-    return _own_cpu_s(running.frontend), sum(
-        _own_cpu_s(pid) for pid in family if not _is_scheduler(pid)
+    return (
+        *_own_cpu_s(running.frontend),
+        sum(_own_cpu_s(pid)[0] for pid in family if not _is_scheduler(pid)),
     )
 
 
@@ -65,7 +68,9 @@ def measure(running: Running, case: Case, bodies: Path) -> dict[str, Any]:
         "prompt_tokens": result["prompt_tokens"] / max(1, result["ok"]),
         "cached_share": result["cached_tokens"] / max(1, result["prompt_tokens"]),
         "frontend_cpu_s": after[0] - before[0],
-        "cpu_without_schedulers_s": after[1] - before[1],
+        "frontend_kernel_cpu_s": after[1] - before[1],
+        "cpu_without_schedulers_s": after[2] - before[2],
+        "events": result["events"],
         "loadgen_cpu_s": result["loadgen_cpu_s"],
         "wall_s": result["wall_s"],
     }
