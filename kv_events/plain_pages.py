@@ -12,7 +12,6 @@ from itertools import chain, repeat
 from typing import Final, NamedTuple
 
 from kv_events.hashing import array_chain_hashes, joined
-from protocol.errors import ProtocolViolation
 
 NO_TOKENS: Final = array("I")
 
@@ -84,30 +83,30 @@ class PlainPages:
         """Takes pages, each behind the one before, and returns the blocks that they end.
 
         Returns:
-            None, and no change, if one of them is here already, or they have another size than
-            those that are.
-        Raises:
-            ProtocolViolation: a page is among them twice.
+            None, and no change, if one of them is here already, or named twice, or they have
+            another size than those that are here.
         """
         pages = self._pages
-        if pages and (size_tokens != self._size or not pages.keys().isdisjoint(hashes)):
+        if pages and size_tokens != self._size:
             return None
         self._size = size_tokens
         whole = joined(before.tail, tokens) if before.behind else tokens
         ends = array_chain_hashes(whole, self._block_size, before.chain)
-        held = len(pages)
-        pages.update(
-            zip(
-                hashes,
-                ends
-                if size_tokens == self._block_size
-                else self._shared(hashes, tokens, before, ends),
-                strict=True,
-            )
+        values: Sequence[int | _Begun] = (
+            ends
+            if size_tokens == self._block_size
+            else list(self._shared(hashes, tokens, before, ends))
         )
-        if len(pages) - held != len(hashes):
-            raise ProtocolViolation("an event tells of a page twice")
-        return ends
+        # Tried and taken back rather than asked first, since each look at a large table takes as
+        # long as a change of it.
+        held = len(pages)
+        kept = list(map(pages.setdefault, hashes, values))
+        if len(pages) - held == len(hashes):
+            return ends
+        for page, value, each in zip(hashes, values, kept, strict=True):
+            if each is value:
+                pages.pop(page, None)
+        return None
 
     def remove(self, hashes: Sequence[int]) -> tuple[list[int], list[int]]:
         """Forgets pages; returns the blocks that ended in them, and the pages that are not here."""
