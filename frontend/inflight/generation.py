@@ -203,6 +203,7 @@ class Generation:
         for choice in self._live:
             self._dispatch.abort(choice.stream)
         self._live.clear()
+        self._tell = None  # leads to the exchange, which leads here
 
     async def _place_others(
         self, families: Sequence[Sequence[Sibling]], rules: OutputRules
