@@ -5,8 +5,10 @@
 A frontend of this checkout, of others and under other Pythons, each with a simulated worker
 without limit, take turns under 64 chats of 128 tokens with one token out. The CPU of their
 processes is counted while nobody looks; then a sampling profiler (py-spy, installed at first use)
-looks at each from outside, and its samples divide what was counted. Writes
-bench/results/chat_profile.json and a picture beside it.
+looks at each from outside, and its samples divide what was counted. It stops a process at its
+system calls more often than elsewhere, so that writes look dearer than they are: `perf record -e
+cpu-clock` tells them (docs/decisions/0055). Writes bench/results/chat_profile.json and a picture
+beside it.
 """
 
 import argparse
