@@ -1,26 +1,24 @@
 """One case on one system: what clients saw, what was refused, and the CPU it took on the host."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.gpu.cases import Case
 from bench.kit.load import run_load
 from bench.kit.running import Running
-from bench.kit.usage import TICKS_PER_S, descendants
+from bench.kit.usage import descendants, kernel_cpu_s, own_cpu_s
 
 REQUEST_S_MAX = 120.0
 SCHEDULER_TITLES = ("sglang::scheduler",)
 """A scheduler looks for work all the time: its CPU says nothing of a system."""
 
 
-def _own_cpu_s(pid: int) -> tuple[float, float]:
-    """CPU seconds so far, and those of them that the kernel took."""
+def _of_living(seconds: Callable[[int], float], pid: int) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return seconds(pid)
     except OSError:
-        return 0.0, 0.0
-    in_kernel_s = int(fields[12]) / TICKS_PER_S
-    return int(fields[11]) / TICKS_PER_S + in_kernel_s, in_kernel_s
+        return 0.0
 
 
 def _is_scheduler(pid: int) -> bool:
@@ -41,8 +39,9 @@ def cpu_s(running: Running) -> tuple[float, float, float]:
     """
     family = {pid for leader in running.leaders for pid in descendants(leader)}
     return (
-        *_own_cpu_s(running.frontend),
-        sum(_own_cpu_s(pid)[0] for pid in family if not _is_scheduler(pid)),
+        _of_living(own_cpu_s, running.frontend),
+        _of_living(kernel_cpu_s, running.frontend),
+        sum(_of_living(own_cpu_s, pid) for pid in family if not _is_scheduler(pid)),
     )
 
 

@@ -207,7 +207,7 @@ class Cycle:
         """Returns the write of a chunk past `send`, which does no more than this with a piece in
         the midst of a body: a message, two layers and a turn of the handler less.
         """
-        return partial(self._transport.write, b"%x\r\n%b\r\n" % (len(piece), piece))
+        return partial(self._transport.write, _chunk(piece))
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Takes a message of ASGI; waits while the client's buffer is full."""

@@ -18,7 +18,7 @@ from protocol.requests import Abort
 from protocol.tokens import pack_tokens, unpack_tokens
 from tests.kit.forks import run_with_sglang, start_with_sglang
 from tests.kit.kept import keep
-from workers.engine import EngineFacts
+from workers.engine import CANARY_PREFIX, EngineFacts
 
 HERE = Path(__file__).parent
 FAR_FUTURE_MS = 4_000_000_000_000
@@ -183,6 +183,15 @@ def failure_of(deltas: Sequence[Delta]) -> Failed:
 @pytest.fixture(scope="session")
 def make_request() -> Callable[..., Generate]:
     return generate
+
+
+@pytest.fixture(scope="session")
+def make_canary() -> Callable[..., Generate]:
+    def make(number: int, **settings: Any) -> Generate:
+        request_id = f"{CANARY_PREFIX}{number:020x}"
+        return generate([1], request_id=request_id, max_new_tokens=1, **settings)
+
+    return make
 
 
 @pytest.fixture(scope="session")

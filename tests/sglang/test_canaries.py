@@ -4,20 +4,12 @@ import signal
 
 import pytest
 
-from workers.engine import CANARY_PREFIX
-
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 
-def canary(make_request, number, **settings):
-    return make_request(
-        [1], request_id=f"{CANARY_PREFIX}{number:020x}", max_new_tokens=1, **settings
-    )
-
-
-def test_an_idle_engine_runs_a_canary_and_keeps_nothing(engine, make_request, read):
+def test_an_idle_engine_runs_a_canary_and_keeps_nothing(engine, make_canary, read):
     engine.rest()
-    [deltas] = engine.run(canary(make_request, 1))
+    [deltas] = engine.run(make_canary(1))
     assert len(read.tokens(deltas)) == 1
     assert read.finish(deltas).reason == "length"
     state = engine.state()
@@ -25,7 +17,7 @@ def test_an_idle_engine_runs_a_canary_and_keeps_nothing(engine, make_request, re
 
 
 def test_a_busy_engine_answers_a_canary_without_running_it_and_keeps_nothing(
-    engine, make_request, read
+    engine, make_request, make_canary, read
 ):
     """Also when more is waiting than runs: a canary never waits behind real work."""
     long = [
@@ -33,7 +25,7 @@ def test_a_busy_engine_answers_a_canary_without_running_it_and_keeps_nothing(
     ]
     engine.send(*long)
     engine.collect(until=lambda: long[0].request_id in engine.by_id)
-    asked = canary(make_request, 2)
+    asked = make_canary(2)
     [deltas] = engine.run(asked)
     assert read.tokens(deltas) == []
     assert read.finish(deltas).reason == "abort"

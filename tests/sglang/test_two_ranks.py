@@ -8,8 +8,6 @@ import signal
 
 import pytest
 
-from workers.engine import CANARY_PREFIX
-
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 
@@ -57,12 +55,6 @@ def test_both_ranks_answer_like_one(two_ranks, engine, make_request, read):
     assert [read.tokens(deltas) for deltas in two] == [read.tokens(deltas) for deltas in one]
 
 
-def canary(make_request, number, **settings):
-    return make_request(
-        [1], request_id=f"{CANARY_PREFIX}{number:020x}", max_new_tokens=1, **settings
-    )
-
-
 def test_ctrl_c_at_the_terminal_leaves_the_schedulers_to_the_worker(two_ranks, make_request, read):
     """The terminal sends SIGINT to every process of its group."""
     _ = two_ranks.facts
@@ -81,7 +73,7 @@ def test_ctrl_c_at_the_terminal_leaves_the_schedulers_to_the_worker(two_ranks, m
 
 
 def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when_it_goes_on(
-    two_ranks, make_request, read
+    two_ranks, make_canary, read
 ):
     two_ranks.rest()
     [frozen] = [
@@ -89,8 +81,8 @@ def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when
     ]
     os.kill(frozen, signal.SIGSTOP)
     silent, other = (
-        canary(make_request, 3, routed_dp_rank=1),
-        canary(make_request, 4, routed_dp_rank=0),
+        make_canary(3, routed_dp_rank=1),
+        make_canary(4, routed_dp_rank=0),
     )
     two_ranks.send(silent)
     [deltas] = two_ranks.run(other)
@@ -100,7 +92,7 @@ def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when
     [deltas] = two_ranks.collect(silent.request_id)  # an abort ends a canary whatever its rank does
     assert read.finish(deltas).reason == "abort"
     os.kill(frozen, signal.SIGCONT)
-    [deltas] = two_ranks.run(canary(make_request, 5, routed_dp_rank=1))
+    [deltas] = two_ranks.run(make_canary(5, routed_dp_rank=1))
     read.finish(deltas)
     state = two_ranks.state()
     assert (state["rids"], state["in_flight"]) == ([], [])

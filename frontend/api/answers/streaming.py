@@ -62,9 +62,8 @@ class _Telling:
         if (write_of := self._exchange.at_once()) is None:
             return None
         writer = self._writer
-        events = [writer.event(choice, gain) for choice, gain in writer.turn(moved)]
-        told = events[0] if len(events) == 1 else b"".join(events)
-        return write_of(told) if told else nothing_to_send
+        events = b"".join([writer.event(choice, gain) for choice, gain in writer.turn(moved)])
+        return write_of(events) if events else nothing_to_send
 
 
 async def stream_events(exchange: Exchange, generation: Generation, writer: EventWriter) -> None:

@@ -12,10 +12,7 @@ from msgspec.structs import replace
 from frontend.api.answers.chunks import ChunkWriter, Usage
 from frontend.api.answers.logprobs import TokenTexts
 from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
-from frontend.api.answers.token_fields import (
-    choice_fields,
-    prompt_fields,
-)
+from frontend.api.answers.token_fields import choice_fields, prompt_fields
 from frontend.api.fields.chat_wishes import under_our_names
 from frontend.api.fields.custom_tools import with_functions
 from frontend.api.fields.messages import check_messages
