@@ -74,8 +74,8 @@ def measure(running: Running, case: Case, bodies: Path) -> dict[str, Any]:
         "wall_s": result["wall_s"],
     }
     for key in ("ttft_ms", "gap_ms", "e2e_ms"):
-        for percentile in ("p50", "p99"):
-            measures[f"{key[:-3]}_{percentile}_ms"] = result[key] and result[key][percentile]
+        for figure in ("p50", "p99", "mean"):
+            measures[f"{key[:-3]}_{figure}_ms"] = result[key] and result[key][figure]
     return measures
 
 

@@ -20,11 +20,12 @@ from starter.process import REPO, Process
 
 ENGINE_ARGS = (
     "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 "
-    "--max-total-tokens 160000 --log-level warning"
+    "--max-total-tokens 160000 --sleep-on-idle --log-level warning"
 )
-MEMORY_FRACTIONS = (0.35, 0.6, 0.85)
-"""Of the memory that is free when an engine starts, for the first, second and third one on a
-GPU.
+"""An engine that waits for its turn sleeps, for it otherwise takes a core from whoever has it."""
+MEMORY_FRACTIONS = (0.35, 0.6, 0.7, 0.85)
+"""Of the memory that is free when an engine starts, for the first, second, third and fourth one on
+a GPU.
 """
 
 first_chat_ok = partial(chat_ok, timeout_s=60.0)

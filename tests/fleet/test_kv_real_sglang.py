@@ -199,11 +199,10 @@ def test_nobody_else_reaches_the_inside_of_an_engine(fleet_of_four: Fleet) -> No
     assert off_loopback(fleet_of_four.processes) == []
     assert open_to_others(workers) == []
     names = [path.name for path in paths(workers)]
-    assert {
-        name: names.count(name) for name in ("events", "events-1", "replay-1", "detokenizer")
-    } == {
-        **dict.fromkeys(("events", "events-1", "replay-1"), 2),
-        "detokenizer": 1,  # the replicas' have names that SGLang made
+    per_rank = ("events", "events-1", "replay-1")
+    assert {name: names.count(name) for name in (*per_rank, "tokenizer")} == {
+        **dict.fromkeys(per_rank, 2),
+        "tokenizer": 1,  # the replicas' have names that SGLang made
     }
 
 

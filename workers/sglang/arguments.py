@@ -186,6 +186,8 @@ def _refuse_other_tokenizing(namespace: argparse.Namespace) -> None:
             "stop tokens, min_tokens and grammars"
         )
         namespace.skip_tokenizer_init = False
+    if namespace.detokenizer_worker_num > 1:
+        log.info("--detokenizer-worker-num has no effect: frontends make text of tokens")
     if namespace.tokenizer_worker_num > 1:
         raise StartError(
             "--tokenizer-worker-num is for SGLang's own HTTP server: here frontends "

@@ -38,11 +38,14 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
 
     from workers.sglang.grammars.scheduler import change_grammars  # noqa: PLC0415
     from workers.sglang.guarded_changes import guard_changes  # noqa: PLC0415
+    from workers.sglang.ids_alone import tell_ids_alone  # noqa: PLC0415
 
     begin()
     with _failure_noted(scheduler):
         server_args = named["server_args"] if "server_args" in named else arguments[0]
-        meet_as_scheduler(server_args, named["port_args"] if "port_args" in named else arguments[1])
+        port_args = named["port_args"] if "port_args" in named else arguments[1]
+        meet_as_scheduler(server_args, port_args)
+        tell_ids_alone(port_args)
         pooling = pooling_of(server_args.model_path, server_args.revision)
         if pooling is not None:
             pool_as(pooling)
@@ -50,15 +53,6 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
         guard_changes()
         scheduler.run_scheduler_process(*arguments, **named)
     leave_process(0)
-
-
-def run_detokenizer(*arguments: Any, **named: Any) -> None:
-    """Runs SGLang's detokenizer in its own process."""
-    from sglang.srt.managers import detokenizer_manager  # noqa: PLC0415
-
-    begin()
-    with _failure_noted(detokenizer_manager):
-        detokenizer_manager.run_detokenizer_process(*arguments, **named)
 
 
 def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: Any) -> None:

@@ -1,5 +1,4 @@
-"""The processes of a started SGLang engine are its schedulers, a data-parallel controller and a
-detokenizer.
+"""The processes of a started SGLang engine are its schedulers and a data-parallel controller.
 
 Watched, waited for, killed.
 """

@@ -111,12 +111,9 @@ def spares_until_then() -> Generator[None]:
 
 def processes_here(server_args: Any) -> int:
     """Returns how many processes at most an engine's first process starts on this node."""
-    detokenizers = server_args.detokenizer_worker_num
     return (
         ranks_here(server_args)
         + (server_args.dp_size > 1)  # their controller
-        + detokenizers
-        + (detokenizers > 1)  # what shares them out
         + 1  # what tries grammars
     )
 

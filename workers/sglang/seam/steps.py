@@ -15,7 +15,6 @@ from typing import Any
 from sglang.srt.entrypoints import engine as sglang_engine
 from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
 from sglang.srt.managers.io_struct import (
-    BatchStrOutput,
     BatchTokenIDOutput,
     HealthCheckOutput,
 )
@@ -24,7 +23,7 @@ from sglang.utils import TypeBasedDispatcher
 
 from protocol.process.own_directory import process_directory
 from protocol.replies import Delta
-from workers.sglang.children import run_controller, run_detokenizer, run_scheduler
+from workers.sglang.children import run_controller, run_scheduler
 from workers.sglang.seam.media import bound_by_media, set_digests
 from workers.sglang.seam.output import Output, SteppedInput, TextInput
 from workers.sglang.seam.videos import MediaLoop, read_media_apart
@@ -139,9 +138,7 @@ class StepTokenizerManager(TokenizerManager):
         SGLang's full treatment (timings, metadata, dumps, release), which costs some 20 µs per
         request and is not needed for a token in between.
         """
-        if not isinstance(recv_obj, BatchStrOutput | BatchTokenIDOutput) or any(
-            recv_obj.finished_reasons
-        ):
+        if not isinstance(recv_obj, BatchTokenIDOutput) or any(recv_obj.finished_reasons):
             return None
         states: list[ReqState] = []
         for rid in recv_obj.rids:
@@ -211,17 +208,23 @@ def _note_failed_start(_signum: int, _frame: Any) -> None:
 
 
 class StepEngine(Engine):
-    """A StepEngine is SGLang's Engine with a StepTokenizerManager and our way to start its
-    processes, by the hooks that Engine has for them.
+    """A StepEngine is SGLang's Engine with a StepTokenizerManager, without a detokenizer, and with
+    our way to start its processes, by the hooks that Engine has for them.
     """
 
     init_tokenizer_manager_func = staticmethod(_init_step_tokenizer_manager)
     run_scheduler_process_func = staticmethod(run_scheduler)
-    run_detokenizer_process_func = staticmethod(run_detokenizer)
 
     def __init__(self, **named: Any) -> None:
         meet_in(process_directory())
         super().__init__(**named)
+
+    @classmethod
+    def _launch_detokenizer_subprocesses(cls, **_: Any) -> "tuple[list[Any], list[str]]":
+        """Returns the processes that make text of ids, and their names: there are none
+        (`workers.sglang.ids_alone`).
+        """
+        return [], []
 
 
 sglang_engine.run_data_parallel_controller_process = run_controller  # for which there is no hook
