@@ -33,18 +33,29 @@ class Bench:
         self.manager.on_step = self.told.extend
         self.manager.abort_request = self.aborted.append
         self.manager.collect_metrics = lambda state, *_: self.counted.append(state.obj.rid)
-        self.states = {rid: self._state(rid) for rid in (SICK, WELL)}
+        self.states = self.manager.rid_to_state = {rid: self._state(rid) for rid in (SICK, WELL)}
 
     def _state(self, rid: str) -> Any:
         output = self.manager.new_output(3)
         obj = SimpleNamespace(rid=rid, stream=True, return_logprob=False)
-        output.state = SimpleNamespace(obj=obj, output_ids=[], finished=False, out_list=output)
+        output.state = SimpleNamespace(
+            obj=obj,
+            output_ids=[],
+            finished=False,
+            out_list=output,
+            time_stats=SimpleNamespace(first_token_time=1.0),
+        )
         output.sent = 0
         return output.state
 
     def step(self, tokens: int, *, ended: bool = False) -> list[Delta]:
         states = list(self.states.values())
-        self.manager._take_plain_step(SimpleNamespace(output_ids=[[tokens]] * len(states)), states)
+        step = SimpleNamespace(
+            rids=list(self.states),
+            finished_reasons=[None] * len(states),
+            output_ids=[[tokens]] * len(states),
+        )
+        assert self.manager._take_plain(step) == []
         if ended:
             for state in states:
                 state.finished = True

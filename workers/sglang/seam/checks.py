@@ -20,9 +20,11 @@ from workers.sglang.seam.media_table import WATCHING
 from workers.sglang.seam.operating_table import OPERATING
 from workers.sglang.seam.relied import Relied
 from workers.sglang.seam.text_diffusion_table import TEXT_DIFFUSION
+from workers.sglang.seam.told_table import TOLD
 
 CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Requests and their steps": STEPS,
+    "What a step puts out": TOLD,
     "Processes": PROCESSES,
     "What an operator asks": OPERATING,
     "Grammars": GRAMMARS,

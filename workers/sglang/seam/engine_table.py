@@ -137,35 +137,10 @@ STEPS: Final = (
         why="What a request has put out, read where SGLang would have queued it.",
         fields=("out_list", "output_ids", "finished", "dispatched", "obj"),
     ),
-    Relied(
-        name="srt.managers.io_struct:BatchTokenIDOutput",
-        used_in=_STEPS,
-        why="A step of nothing but more tokens is told by these.",
-        fields=("rids", "output_ids", "finished_reasons"),
-    ),
-    Relied(
-        name="srt.managers.scheduler_components.ipc_channels:SchedulerIpcChannels.create",
-        used_in="ids_alone.py",
-        why="Sends what requests put out to this address, which ours makes the worker's.",
-        says=("context, zmq.PUSH, port_args.detokenizer_ipc_name, False",),
-    ),
-    Relied(
-        name="srt.managers.schedule_batch:Req.init_incremental_detokenize",
-        used_in="ids_alone.py",
-        why="Keeps the ids that a detokenizer needs; nothing, where there is none.",
-        parameters=("self",),
-        says=("return self.surr_and_decode_ids, self.read_offset - self.surr_offset",),
-    ),
 )
 """Requests and their tokens are run and read by these names."""
 
 PROCESSES: Final = (
-    Relied(
-        name="srt.entrypoints.engine:Engine._launch_detokenizer_subprocesses",
-        used_in=_STEPS,
-        why="Starts what makes text of ids; ours starts nothing.",
-        parameters=("server_args", "port_args", "run_detokenizer_process_func"),
-    ),
     Relied(
         name="srt.entrypoints.engine:Engine._launch_scheduler_processes",
         used_in=_STEPS,

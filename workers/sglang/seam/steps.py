@@ -14,16 +14,20 @@ from typing import Any
 
 from sglang.srt.entrypoints import engine as sglang_engine
 from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
+from sglang.srt.managers import tokenizer_manager
 from sglang.srt.managers.io_struct import (
     BatchTokenIDOutput,
     HealthCheckOutput,
+    sock_recv,
 )
+from sglang.srt.managers.multi_tokenizer_mixin import _handle_output_by_indices
 from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 from sglang.utils import TypeBasedDispatcher
 
 from protocol.process.own_directory import process_directory
 from protocol.replies import Delta
 from workers.sglang.children import run_controller, run_scheduler
+from workers.sglang.seam.arrivals import Arrivals
 from workers.sglang.seam.media import bound_by_media, set_digests
 from workers.sglang.seam.output import Output, SteppedInput, TextInput
 from workers.sglang.seam.videos import MediaLoop, read_media_apart
@@ -66,11 +70,14 @@ class StepTokenizerManager(TokenizerManager):
         """Runs SGLang's receive loop and tells of an exception in it, which SGLang would answer by
         killing this process before anyone can say why.
         """
+        arrivals = self.recv_from_detokenizer = Arrivals(self.recv_from_detokenizer, sock_recv)
         try:
             await super().handle_loop()
         except Exception:
             log.exception("SGLang's receive loop failed")
             self.on_failure()
+        finally:
+            arrivals.close()
 
     def new_output(self, prompt_tokens: int) -> Output:
         return Output(self.moved, prompt_tokens)
@@ -123,46 +130,50 @@ class StepTokenizerManager(TokenizerManager):
             yield nothing
 
     async def _handle_batch_output(self, recv_obj: Any) -> None:
-        states = self._plain_step(recv_obj)
-        if states is None:
-            await super()._handle_batch_output(recv_obj)
+        if isinstance(recv_obj, BatchTokenIDOutput) and recv_obj.rids:
+            others = self._take_plain(recv_obj)
+            if others:
+                if len(others) < len(recv_obj.rids):
+                    recv_obj = _handle_output_by_indices(recv_obj, others)
+                await super()._handle_batch_output(recv_obj)
         else:
-            self._take_plain_step(recv_obj, states)
+            await super()._handle_batch_output(recv_obj)
         self._deliver_step()
 
-    def _plain_step(self, recv_obj: Any) -> "list[ReqState] | None":
-        """Returns the states of a step that is nothing but more tokens for requests of ours; None
-        for every other message.
+    def _take_plain(self, step: Any) -> list[int]:
+        """Takes what is nothing but more tokens of a request of ours; returns the indices of all
+        else.
 
-        That is most steps. A request's first and last output, and all that is not ours, get
-        SGLang's full treatment (timings, metadata, dumps, release), which costs some 20 µs per
-        request and is not needed for a token in between.
+        A request's first and last output, and all that is not ours, get SGLang's full treatment
+        (timings, metadata, dumps, release), which costs some 20 µs per request and is not needed
+        for a token in between. With hundreds of requests, some begin or end in every step.
         """
-        if not isinstance(recv_obj, BatchTokenIDOutput) or any(recv_obj.finished_reasons):
-            return None
-        states: list[ReqState] = []
-        for rid in recv_obj.rids:
+        others: list[int] = []
+        for index, (rid, reason, new) in enumerate(
+            zip(step.rids, step.finished_reasons, step.output_ids, strict=True)
+        ):
             state = self.rid_to_state.get(rid)
             if (
-                state is None
+                reason is not None
+                or state is None
                 or type(state.out_list) is not Output
                 or state.time_stats.first_token_time == 0.0
                 or state.obj.return_logprob
             ):
-                return None
-            states.append(state)
-        return states
-
-    def _take_plain_step(self, recv_obj: Any, states: "list[ReqState]") -> None:
-        for index, (state, new) in enumerate(zip(states, recv_obj.output_ids, strict=True)):
+                others.append(index)
+                continue
             state.output_ids.extend(new)
             if state.obj.stream:
                 self.moved.append(state.out_list)
             if self.enable_metrics:
-                try:
-                    self.collect_metrics(state, recv_obj, index)
-                except Exception:
-                    log.exception("request %s could not be counted", state.obj.rid)
+                self._count(state, step, index)
+        return others
+
+    def _count(self, state: ReqState, step: Any, index: int) -> None:
+        try:
+            self.collect_metrics(state, step, index)
+        except Exception:
+            log.exception("request %s could not be counted", state.obj.rid)
 
     def _handle_abort_req(self, recv_obj: Any) -> None:
         super()._handle_abort_req(recv_obj)
@@ -227,5 +238,7 @@ class StepEngine(Engine):
         return [], []
 
 
-sglang_engine.run_data_parallel_controller_process = run_controller  # for which there is no hook
+# for which there are no hooks
+sglang_engine.run_data_parallel_controller_process = run_controller
+tokenizer_manager.async_sock_recv = Arrivals.next  # called with the manager's socket
 read_media_apart()
