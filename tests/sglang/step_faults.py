@@ -128,11 +128,31 @@ async def a_step_that_cannot_be_delivered_is_not_the_end_of_the_engine() -> None
     bench.manager._note_busy(None)
 
 
+async def what_needs_more_than_its_tokens_is_taken_out_of_a_step() -> None:
+    """What has begun, what ends, what is scored and what is not ours, beside one that goes on."""
+    bench = Bench()
+    begun, ended, scored = (bench._state(rid) for rid in ("begun", "ended", "scored"))
+    begun.time_stats.first_token_time = 0.0
+    scored.obj.return_logprob = True
+    bench.states |= {"begun": begun, "ended": ended, "scored": scored}
+    rids = ["begun", SICK, "ended", "nobody's", WELL, "scored"]
+    step = SimpleNamespace(
+        rids=rids,
+        finished_reasons=[{"type": "stop"} if rid == "ended" else None for rid in rids],
+        output_ids=[[index] for index in range(len(rids))],
+    )
+    others = bench.manager._take_plain(step)
+    assert [rids[index] for index in others] == ["begun", "ended", "nobody's", "scored"]
+    bench.manager._deliver_step()
+    assert bench.told == [Delta(SICK, 0, pack_tokens([1])), Delta(WELL, 0, pack_tokens([4]))]
+
+
 CHECKS = [
     an_output_that_cannot_be_read_ends_its_request_alone,
     an_end_that_cannot_be_understood_ends_its_request_alone,
     a_request_that_cannot_be_counted_is_served_all_the_same,
     a_step_that_cannot_be_delivered_is_not_the_end_of_the_engine,
+    what_needs_more_than_its_tokens_is_taken_out_of_a_step,
 ]
 
 

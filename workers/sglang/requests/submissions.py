@@ -201,15 +201,15 @@ class Submissions:
 
     def on_step(self, deltas: Sequence[Delta]) -> None:
         """Passes on what an engine step put out."""
-        # What comes after the end that stop() gave its requests is dropped.
+        passed_on: list[Delta] = []
         in_flight_by_id = self._in_flight
-        self.deliver(
-            [
-                self._whole_or_broken(in_flight, delta)
-                for delta in deltas
-                if (in_flight := in_flight_by_id.get(delta.request_id)) is not None
-            ]
-        )
+        for delta in deltas:
+            in_flight = in_flight_by_id.get(delta.request_id)
+            if in_flight is None:
+                continue  # it comes after the end that stop() gave its requests
+            nearly_all = in_flight.reader is None and delta.end is None
+            passed_on.append(delta if nearly_all else self._whole_or_broken(in_flight, delta))
+        self.deliver(passed_on)
 
     def _whole_or_broken(self, in_flight: InFlight, delta: Delta) -> Delta:
         """Returns the delta as it goes out, or the end of its request where that fails.

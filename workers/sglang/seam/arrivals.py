@@ -28,7 +28,7 @@ class Arrivals:
 
     def __init__(self, socket: Any, receive: Callable[[Socket, int], Any]) -> None:
         # of the socket itself, which would close if nobody held it any more
-        self._socket = cast("Socket", cast("Any", zmq.Socket).shadow(socket))
+        self._socket: Any = cast("Any", zmq.Socket).shadow(socket)
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._descriptor: Any = self._socket.getsockopt(zmq.FD)
@@ -43,30 +43,23 @@ class Arrivals:
         """
         if self._at_once:
             await asyncio.sleep(0)
-        self._at_once = True
+        self._at_once = bool(self._ready())
         while True:
+            if not self._at_once:
+                self._readable = self._loop.create_future()
+                await self._readable
             try:
                 return self._receive(self._socket, zmq.DONTWAIT)
             except zmq.Again:
                 self._at_once = False
-                await self._until_readable()
 
     def close(self) -> None:
         """Stops watching; the socket is its owner's."""
         self._loop.remove_reader(self._descriptor)
-
-    async def _until_readable(self) -> None:
-        if self._ready():
-            return
-        self._readable = self._loop.create_future()
-        try:
-            await self._readable
-        finally:
-            self._readable = None
 
     def _note_edge(self) -> None:
         if self._ready() and self._readable is not None and not self._readable.done():
             self._readable.set_result(None)
 
     def _ready(self) -> int:
-        return int(cast("int", self._socket.getsockopt(zmq.EVENTS))) & _POLLIN
+        return self._socket.getsockopt(zmq.EVENTS) & _POLLIN
