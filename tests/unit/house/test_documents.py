@@ -48,6 +48,7 @@ SGLANG_FLAGS: Final = {
     "--page-size": "its cache",
     "--pp-size": "pipeline parallelism",
     "--reasoning-parser": "its parser of thinking",
+    "--sleep-on-idle": "what its schedulers do without work",
     "--speculative-algorithm": "speculative decoding",
     "--tool-call-parser": "its parser of tool calls",
     "--tp": "tensor parallelism",
