@@ -12,18 +12,20 @@ def sections() -> Iterator[str]:
 
 
 def _through_the_mesh() -> str:
+    found = result("real_sglang")
+    turns = len(next(iter(found.values()))["mesh"]["rounds"])
     rows = [
         [work]
         + [
             f"{number(systems[name]['tokens_per_s'])}; {number(systems[name]['ttft_p50_ms'])}"
             for name in ("bare", "mesh")
         ]
-        for work, systems in result("real_sglang").items()
+        for work, systems in found.items()
     ]
     return f"""\
 ## Real SGLang, bare and through the mesh
 
-`python -m bench.sglang.through_the_mesh` on two CPU cores, medians of four turns: tokens/s; TTFT
+`python -m bench.sglang.through_the_mesh` on two CPU cores, medians of {turns} turns: tokens/s; TTFT
 p50 in ms. Ours includes HTTP, template and tokenizing; the bare engine is given token ids.
 
 {table(["work", "bare", "mesh"], rows)}"""

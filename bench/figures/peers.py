@@ -141,7 +141,8 @@ def _three_way() -> str:
 ## Beside SGLang's server and Dynamo, on one GPU
 
 `python -m bench.gpu.three_way`, {found["gpus"][0]}, the shape of Qwen3-0.6B, everything as it \
-comes, {found["medians"]["1"]["kvmesh"]["rounds"]} rounds in turns. In each cell: tokens/s; TTFT \
+comes but that idle engines sleep (`--sleep-on-idle`), \
+{found["medians"]["1"]["kvmesh"]["rounds"]} rounds in turns. In each cell: tokens/s; TTFT \
 p50 / p99 in ms; CPU of the process that speaks HTTP. Requests without a whole answer: \
 {_refused(found)}.
 

@@ -11,7 +11,7 @@ from bench.kit.usage import descendants, kernel_cpu_s, own_cpu_s
 
 REQUEST_S_MAX = 120.0
 SCHEDULER_TITLES = ("sglang::scheduler",)
-"""A scheduler looks for work all the time: its CPU says nothing of a system."""
+"""A scheduler that has work never waits: its CPU says nothing of a system."""
 
 
 def _of_living(seconds: Callable[[int], float], pid: int) -> float:

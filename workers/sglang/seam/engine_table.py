@@ -88,8 +88,12 @@ STEPS: Final = (
     Relied(
         name=_MANAGER + "handle_loop",
         used_in=_STEPS,
-        why="Receives; ours says why it ended instead of killing the process.",
+        why=(
+            "Receives, by a name of its module that is ours; ours says why it ended instead of "
+            "killing the process."
+        ),
         parameters=("self",),
+        says=("await async_sock_recv(self.recv_from_detokenizer)",),
     ),
     Relied(
         name=_MANAGER + "init_request_dispatcher",

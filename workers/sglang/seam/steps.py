@@ -130,13 +130,10 @@ class StepTokenizerManager(TokenizerManager):
             yield nothing
 
     async def _handle_batch_output(self, recv_obj: Any) -> None:
-        if isinstance(recv_obj, BatchTokenIDOutput) and recv_obj.rids:
-            others = self._take_plain(recv_obj)
-            if others:
-                if len(others) < len(recv_obj.rids):
-                    recv_obj = _handle_output_by_indices(recv_obj, others)
-                await super()._handle_batch_output(recv_obj)
-        else:
+        others = self._take_plain(recv_obj) if isinstance(recv_obj, BatchTokenIDOutput) else None
+        if others and len(others) < len(recv_obj.rids):
+            recv_obj = _handle_output_by_indices(recv_obj, others)
+        if others is None or others:
             await super()._handle_batch_output(recv_obj)
         self._deliver_step()
 

@@ -47,12 +47,6 @@ TOLD: Final = (
         parameters=("output", "indices"),
     ),
     Relied(
-        name="srt.managers.tokenizer_manager:TokenizerManager.handle_loop",
-        used_in="seam/arrivals.py",
-        why="Receives by a name of its module, ours instead.",
-        says=("await async_sock_recv(self.recv_from_detokenizer)",),
-    ),
-    Relied(
         name="srt.managers.io_struct:sock_recv",
         used_in="seam/arrivals.py",
         why="Takes a message from a plain socket.",
