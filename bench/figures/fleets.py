@@ -59,7 +59,7 @@ def needs(found: dict[str, Any]) -> tuple[list[list[str]], str]:
     small, large = services()
     rows = [_row(found, service, gpus) for service in (small, large) for gpus in GPUS]
     assumed = (
-        f"a small model on one GPU each, as measured on an H100 "
+        f"a small model on one GPU each, as measured on an H200 "
         f"({number(small.tokens_per_s)} tokens/s, {small.tokens_in} tokens in and "
         f"{small.tokens_out} out, {small.kv_tokens:,} tokens of cache), and a large one on "
         f"{large.gpus_per_rank} GPUs each ({number(large.tokens_per_s)} tokens/s a GPU, "

@@ -142,9 +142,22 @@ def _three_way() -> str:
 
 `python -m bench.gpu.three_way`, {found["gpus"][0]}, the shape of Qwen3-0.6B, everything as it \
 comes but that idle engines sleep (`--sleep-on-idle`), \
-{found["medians"]["1"]["kvmesh"]["rounds"]} rounds in turns. In each cell: tokens/s; TTFT \
+{found["medians"]["1"]["kvmesh"]["rounds"]} rounds in turns or more. In each cell: tokens/s; TTFT \
 p50 / p99 in ms; CPU of the process that speaks HTTP. Requests without a whole answer: \
 {_refused(found)}.
+
+{_rows(found, systems)}
+
+{_order()}"""
+
+
+def _order() -> str:
+    found = result("three_way_order")
+    systems = {"dynamo": "Dynamo, kv", "kvmesh": "kvmesh"}
+    return f"""\
+With few requests together the order of two systems is their host's: above, kvmesh was started \
+first; on another host, with Dynamo started first, {found["medians"]["1"]["kvmesh"]["rounds"]} \
+rounds gave:
 
 {_rows(found, systems)}"""
 

@@ -6,12 +6,15 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
 from workers.sglang.cpu import activate_if_cpu_host
 
 activate_if_cpu_host()
+
+from sglang.srt.managers.io_struct import BatchTokenIDOutput  # noqa: E402
 
 from protocol.generation import Finished  # noqa: E402
 from protocol.replies import Delta, Failed  # noqa: E402
@@ -55,7 +58,7 @@ class Bench:
             finished_reasons=[None] * len(states),
             output_ids=[[tokens]] * len(states),
         )
-        assert self.manager._take_plain(step) == []
+        assert self.manager._take_plain(step) is None
         if ended:
             for state in states:
                 state.finished = True
@@ -136,15 +139,29 @@ async def what_needs_more_than_its_tokens_is_taken_out_of_a_step() -> None:
     scored.obj.return_logprob = True
     bench.states |= {"begun": begun, "ended": ended, "scored": scored}
     rids = ["begun", SICK, "ended", "nobody's", WELL, "scored"]
-    step = SimpleNamespace(
-        rids=rids,
-        finished_reasons=[{"type": "stop"} if rid == "ended" else None for rid in rids],
-        output_ids=[[index] for index in range(len(rids))],
-    )
-    others = bench.manager._take_plain(step)
-    assert [rids[index] for index in others] == ["begun", "ended", "nobody's", "scored"]
+    rest = bench.manager._take_plain(a_step(rids, ends={"ended"}))
+    assert rest.rids == ["begun", "ended", "nobody's", "scored"]
+    assert rest.output_ids == [[0], [2], [3], [5]]
     bench.manager._deliver_step()
     assert bench.told == [Delta(SICK, 0, pack_tokens([1])), Delta(WELL, 0, pack_tokens([4]))]
+
+
+async def a_step_that_cannot_be_divided_is_taken_whole() -> None:
+    bench = Bench()
+    step = a_step([WELL, "nobody's", SICK, "nobody's either"])
+    step.prompt_tokens.pop()
+    assert bench.manager._take_plain(step) is step
+    assert not any(state.output_ids or bench.manager.moved for state in bench.states.values())
+
+
+def a_step(rids: list[str], ends: Collection[str] = ()) -> BatchTokenIDOutput:
+    """Returns what a scheduler sends of these requests, each with its index as its token."""
+    told: dict[str, Any] = dict.fromkeys(BatchTokenIDOutput.__struct_fields__)
+    told["rids"] = rids
+    told["finished_reasons"] = [{"type": "stop"} if rid in ends else None for rid in rids]
+    told["output_ids"] = [[index] for index in range(len(rids))]
+    told["prompt_tokens"] = [3] * len(rids)
+    return BatchTokenIDOutput(**told)
 
 
 CHECKS = [
@@ -153,6 +170,7 @@ CHECKS = [
     a_request_that_cannot_be_counted_is_served_all_the_same,
     a_step_that_cannot_be_delivered_is_not_the_end_of_the_engine,
     what_needs_more_than_its_tokens_is_taken_out_of_a_step,
+    a_step_that_cannot_be_divided_is_taken_whole,
 ]
 
 

@@ -20,7 +20,10 @@ from sglang.srt.managers.io_struct import (
     HealthCheckOutput,
     sock_recv,
 )
-from sglang.srt.managers.multi_tokenizer_mixin import _handle_output_by_indices
+from sglang.srt.managers.multi_tokenizer_mixin import (
+    _CannotSplitBatch,
+    _handle_output_by_indices,
+)
 from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 from sglang.utils import TypeBasedDispatcher
 
@@ -130,26 +133,25 @@ class StepTokenizerManager(TokenizerManager):
             yield nothing
 
     async def _handle_batch_output(self, recv_obj: Any) -> None:
-        others = self._take_plain(recv_obj) if isinstance(recv_obj, BatchTokenIDOutput) else None
-        if others and len(others) < len(recv_obj.rids):
-            recv_obj = _handle_output_by_indices(recv_obj, others)
-        if others is None or others:
-            await super()._handle_batch_output(recv_obj)
+        rest = recv_obj
+        if isinstance(recv_obj, BatchTokenIDOutput):
+            rest = self._take_plain(recv_obj)
+        if rest is not None:
+            await super()._handle_batch_output(rest)
         self._deliver_step()
 
-    def _take_plain(self, step: Any) -> list[int]:
-        """Takes what is nothing but more tokens of a request of ours; returns the indices of all
-        else.
+    def _take_plain(self, step: Any) -> Any:
+        """Takes what is nothing but more tokens of a request of ours; returns a step of all else,
+        or None where there is nothing else.
 
         A request's first and last output, and all that is not ours, get SGLang's full treatment
         (timings, metadata, dumps, release), which costs some 20 µs per request and is not needed
         for a token in between. With hundreds of requests, some begin or end in every step.
         """
+        plain: list[tuple[int, ReqState]] = []
         others: list[int] = []
-        for index, (rid, reason, new) in enumerate(
-            zip(step.rids, step.finished_reasons, step.output_ids, strict=True)
-        ):
-            state = self.rid_to_state.get(rid)
+        states = map(self.rid_to_state.get, step.rids)
+        for index, (state, reason) in enumerate(zip(states, step.finished_reasons, strict=True)):
             if (
                 reason is not None
                 or state is None
@@ -158,13 +160,22 @@ class StepTokenizerManager(TokenizerManager):
                 or state.obj.return_logprob
             ):
                 others.append(index)
-                continue
-            state.output_ids.extend(new)
+            else:
+                plain.append((index, state))
+        rest = step if others else None
+        if plain and others:
+            try:
+                rest = _handle_output_by_indices(step, others)
+            except _CannotSplitBatch as error:
+                log.warning("a step of the engine is taken whole: %s", error)
+                return step
+        for index, state in plain:
+            state.output_ids.extend(step.output_ids[index])
             if state.obj.stream:
                 self.moved.append(state.out_list)
             if self.enable_metrics:
                 self._count(state, step, index)
-        return others
+        return rest
 
     def _count(self, state: ReqState, step: Any, index: int) -> None:
         try:

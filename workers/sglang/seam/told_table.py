@@ -43,7 +43,8 @@ TOLD: Final = (
     Relied(
         name="srt.managers.multi_tokenizer_mixin:_handle_output_by_indices",
         used_in=_STEPS,
-        why="Takes out of a step what needs more than its tokens to be taken.",
+        why="Takes out of a step what needs more than its tokens to be taken, or raises"
+        " _CannotSplitBatch.",
         parameters=("output", "indices"),
     ),
     Relied(
