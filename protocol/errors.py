@@ -184,7 +184,9 @@ class ClientGone(MeshError):
 
 
 class RequestAborted(MeshError):
-    """A RequestAborted says that a client asked for the request's end by its name."""
+    """A RequestAborted says that a client asked for the request's end by its name, or an operator
+    for that of all that ran on its worker.
+    """
 
     code = "request_aborted"
 

@@ -42,8 +42,12 @@ class Allowance:
             # a job ends so that is thrown away through another frontend
             self._ends = (Diffused, Finished, Failed)
             return
+        if isinstance(request, Embed):
+            # a text ends so that an operator of its worker has aborted
+            self._ends = (Embedded, Finished, Failed)
+            return
         if not isinstance(request, Generate):
-            self._ends = (Embedded if isinstance(request, Embed) else Encoded, Failed)
+            self._ends = (Encoded, Failed)
             return
         self.tokens_max = max(1, request.sampling.max_new_tokens)
         if request.reading is not None:

@@ -14,7 +14,8 @@ from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.offer import Offer
 from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
-from protocol.errors import EngineFault, MeshError
+from protocol.errors import EngineFault, MeshError, RequestAborted
+from protocol.generation import Finished
 
 PER_RANK = 32
 """Counts the texts of one request that a rank is given at once: enough for full batches, and others
@@ -61,6 +62,7 @@ class Embeddings:
 
         Raises:
             PoisonRequest: workers died of one of them, or of its like.
+            RequestAborted: an operator ended what ran on the worker of one.
             NoWorker, Overloaded: the first found no worker.
             MeshError: one failed, and with it all.
         """
@@ -128,7 +130,7 @@ class Embeddings:
                     stream = moved
                     self.moves += 1
                 elif stream.finished is not None:
-                    raise EngineFault("The engine gave up a text without saying why.")
+                    raise _given_up(stream.finished)
                 else:
                     await wakeup.wait()
             return stream.embedded
@@ -147,6 +149,15 @@ class Embeddings:
             self._settled.clear()
         else:
             self._settled.set()
+
+
+def _given_up(end: Finished) -> MeshError:
+    """Returns what a client is told of a text that ended without its vector: of it there is no part
+    to give, as there is of an answer that ends as aborted.
+    """
+    if end.reason == "abort":
+        return RequestAborted("The request was aborted by an operator of its worker.")
+    return EngineFault("The engine gave up a text without saying why.")
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -60,7 +60,7 @@ WORDS: Final[dict[str, str]] = {
     ShuttingDown.code: "This frontend was shutting down. Clients should ask another one.",
     DeadlineExceeded.code: "The answer was not finished in time. Workers are slow or too few.",
     ClientGone.code: "The client left before its answer was finished.",
-    RequestAborted.code: "A client ended the request by name.",
+    RequestAborted.code: "A client ended it by name, or an operator all that ran on its worker.",
     WorkerLost.code: "Its worker was lost, and it could not go on elsewhere. See the workers.",
     EncoderLost.code: "The pictures that another worker encoded could not be had from it.",
     PoisonRequest.code: "Engines died of this request, so it is not tried again. See their logs.",

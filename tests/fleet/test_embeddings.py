@@ -6,6 +6,7 @@ Vectors there are functions of the text alone.
 import re
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from tokenizers import Tokenizer
 
 from protocol.tokens import pack_tokens
 from starter.pages import http_metric
+from starter.ports import free_port
 from tests.fault.raw_http import connected, request_bytes
+from tests.fault.system_pages import SystemPages
+from tests.fleet.test_adapters import post
 from tests.kit.fleet import Fleet
 from workers.demo_model import demo_model_dir
 from workers.sim.embedding import SimEmbedder
@@ -224,3 +228,28 @@ def test_a_batch_ends_with_its_deadline(fleet: Fleet) -> None:
     fleet.wait_until(
         lambda: fleet.get("/health")[1]["workers"][0]["requests"] == [0], "nothing of it is left"
     )
+
+
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [("flush_cache", {"when_busy": "abort"}), ("pause_generation", {"mode": "abort"})],
+)
+def test_a_batch_that_an_operator_ends_is_told_so(
+    fleet: Fleet, route: str, fields: dict[str, Any]
+) -> None:
+    fleet.frontend()
+    pages = SystemPages(free_port())
+    fleet.worker(*SLOW, "--system-port", str(pages.port))
+    fleet.wait_for_workers(1)
+
+    def running() -> int:
+        return fleet.get("/health")[1]["workers"][0]["requests"][0]
+
+    with fleet.client() as client, ThreadPoolExecutor(1) as thread:
+        batch = thread.submit(client.embeddings.create, model=MODEL, input=TEXTS)
+        fleet.wait_until(lambda: running() > 8, "it has some of it")
+        assert post(pages, f"/engine/{route}", fields)[0] == 200
+        with pytest.raises(openai.APIStatusError) as ended:
+            batch.result(30)
+    assert (ended.value.status_code, ended.value.code) == (499, "request_aborted")
+    fleet.wait_until(lambda: running() == 0, "nothing of it is left")

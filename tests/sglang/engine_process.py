@@ -80,7 +80,7 @@ async def drive(address: str, engine: SglangEngine) -> None:  # noqa: C901  # a 
         lambda deltas: put("step", list[Delta](deltas)), lambda reason: put("death", reason)
     )
     assert isinstance(facts, EngineFacts)
-    put("facts", msgspec.structs.replace(facts, images=None, routes=None))
+    put("facts", msgspec.structs.replace(facts, images=None, metrics=None, routes=None))
     while True:
         for command in COMMANDS.decode(await socket.recv()):
             match command:

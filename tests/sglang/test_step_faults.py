@@ -16,4 +16,4 @@ def test_faults_at_each_call_for_one_request(python: Any) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads(done.stdout.splitlines()[-1])
     assert results == dict.fromkeys(results)
-    assert len(results) == 5
+    assert len(results) == 6

@@ -1,12 +1,16 @@
-"""An engine of two data-parallel ranks: its settings, who runs what, signals, silence and death.
+"""An engine of two data-parallel ranks: its settings, who runs what, what is written of it,
+signals, silence and death.
 
 The last tests end it.
 """
 
+import json
 import os
 import signal
 
 import pytest
+
+from starter.waiting import wait_until
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
@@ -19,12 +23,18 @@ def two_ranks(model_dir, start_engine, tmp_path_factory):
         f"model-path: {model_dir}\ndtype: float32\ndp_size: 2\npage-size: "
         "32\nmax-total-tokens: 9999\n"
         "max_running_requests: 8\nlog-level: warning\n"
+        "enable-metrics: true\nexport-metrics-to-file: true\n"
+        f"export-metrics-to-file-dir: {config.parent}/exported\n"
+        "log-requests: true\nlog-requests-format: json\n"
+        f"log-requests-target: [{config.parent}/logged]\n"
     )
     template = config.with_name("chat.jinja")
     template.write_text("{{ messages[0].content }}")
-    return start_engine(
+    engine = start_engine(
         "--config", str(config), "--max-total-tokens", "2048", "--chat-template", str(template)
     )
+    engine.written = config.parent
+    return engine
 
 
 def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir):
@@ -53,6 +63,25 @@ def test_both_ranks_answer_like_one(two_ranks, engine, make_request, read):
         *(make_request(prompt, routed_dp_rank=index % 2) for index, prompt in enumerate(prompts))
     )
     assert [read.tokens(deltas) for deltas in two] == [read.tokens(deltas) for deltas in one]
+
+
+def test_what_is_written_of_a_request_says_its_ids(two_ranks, make_request):
+    """In the file of `--export-metrics-to-file`, and the log of `--log-requests-format json`."""
+    request = make_request([5, 6, 7], max_new_tokens=2)
+    two_ranks.run(request)
+
+    def lines(folder, key):
+        texts = [file.read_text() for file in sorted((two_ranks.written / folder).iterdir())]
+        told = [json.loads(line[line.index("{") :]) for line in "".join(texts).splitlines()]
+        return [each for each in told if each[key] == request.request_id]
+
+    wait_until(lambda: bool(lines("exported", "id")), "it is written, a moment after its end")
+    [exported] = lines("exported", "id")
+    assert json.loads(exported["request_parameters"])["input_ids"] == [5, 6, 7]
+    assert exported["completion_tokens"] == 2
+    logged = lines("logged", "rid")
+    assert [line["event"] for line in logged] == ["request.received", "request.finished"]
+    assert [line["obj"]["input_ids"] for line in logged] == [[5, 6, 7]] * 2
 
 
 def test_ctrl_c_at_the_terminal_leaves_the_schedulers_to_the_worker(two_ranks, make_request, read):

@@ -39,7 +39,7 @@ update and a flush until their own deadline, for released memory ten seconds.
 |---|---|
 | `wait` | it is finished first; if that takes longer than `wait_s` (120) seconds, 409 is answered |
 | `move` | it goes on on another worker, from its last token, or waits for this one |
-| `abort` | it ends with `finish_reason` `abort`; `abort_all_requests` and a pause's `mode` `abort` say the same |
+| `abort` | it ends with `finish_reason` `abort`, and what has no part to give, as a text's vector, with the error `request_aborted`; `abort_all_requests` and a pause's `mode` `abort` say the same |
 | `refuse` | 409 at once |
 
 One thing is done after the other; up to 8 wait. An answer is awaited for an hour; what takes longer

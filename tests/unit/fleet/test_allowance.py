@@ -6,6 +6,7 @@ import pytest
 
 from frontend.fleet.allowance import EXTRA_BYTES, TEXT_CHARS_PER_TOKEN, Allowance
 from protocol.embedding import Embed, Embedded
+from protocol.encoding import Encode, Encoded
 from protocol.generation import (
     Content,
     Extras,
@@ -27,7 +28,9 @@ def generate(tokens: int = 4, **fields: Any) -> Generate:
     return Generate(ID, "m", pack_tokens([1, 2, 3]), Sampling(tokens), 1, **fields)
 
 
-def exceeded(request: Generate | Embed, tokens: int = 0, end: Any = None, **extras: Any) -> bool:
+def exceeded(
+    request: Generate | Embed | Encode, tokens: int = 0, end: Any = None, **extras: Any
+) -> bool:
     return Allowance(request).exceeded(
         Delta(ID, 0, b"", end, Extras(**extras) if extras else None), tokens
     )
@@ -48,8 +51,16 @@ def test_an_answer_is_of_the_kind_that_was_asked_for() -> None:
         False,
         False,
     ]
-    assert [exceeded(text, end=end) for end in (vector, finished, failed)] == [False, True, False]
+    assert not any(exceeded(text, end=end) for end in (vector, finished, failed))
     assert exceeded(text, 1)
+    assert exceeded(text, end=(encoded := Encoded(1)))
+    pictures = Encode(ID, "m", [], 1)
+    assert [exceeded(pictures, end=end) for end in (encoded, vector, finished, failed)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_text_goes_with_the_tokens_whoever_reads_it() -> None:

@@ -15,7 +15,14 @@ from frontend.inflight.poison import PoisonList
 from frontend.mesh.dispatch import Offer
 from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
-from protocol.errors import EngineFault, InvalidRequest, MeshError, PoisonRequest, WorkerLost
+from protocol.errors import (
+    EngineFault,
+    InvalidRequest,
+    MeshError,
+    PoisonRequest,
+    RequestAborted,
+    WorkerLost,
+)
 from protocol.generation import Finished, Generate, Sampling
 from protocol.replies import Delta, Failed
 
@@ -129,12 +136,20 @@ async def test_the_failure_of_one_is_that_of_all() -> None:
     assert set(bench.mesh.aborted) == set(bench.names) - {"text 3"}
 
 
-async def test_a_text_that_the_engine_gave_up_is_a_failure() -> None:
-    bench = Bench(1)
+@pytest.mark.parametrize(
+    ("reason", "error"), [("abort", RequestAborted), ("stop", EngineFault), ("length", EngineFault)]
+)
+async def test_a_text_that_ends_without_its_vector_is_a_failure(
+    reason: Any, error: type[MeshError]
+) -> None:
+    """Aborted it was by an operator of its worker: what a client aborts is heard of no more."""
+    bench = Bench(2)
     await bench.turn()
-    bench.mesh.end("text 0", Finished("abort", 1, 0))
-    with pytest.raises(EngineFault, match="gave up"):
+    bench.mesh.end("text 0", Finished(reason, 1, 0))
+    with pytest.raises(error):
         await bench.task
+    assert bench.mesh.aborted == ["text 1"]
+    assert not bench.mover.moved
 
 
 async def test_nothing_new_is_sent_while_a_text_moves() -> None:

@@ -66,7 +66,7 @@ def generate_input(
     wanted, bootstrap = request.logprobs, request.bootstrap
     obj = SteppedInput(
         **_common(request, manager),
-        **_prompt(request.token_ids, request.media, vocab_size, encoded),
+        **_prompt(request.token_ids, request.media, manager, vocab_size, encoded),
         routed_dp_rank=request.routed_dp_rank,
         sampling_params=params,
         stream=True,
@@ -116,7 +116,7 @@ def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metric
     """
     obj = TextInput(
         **_common(request, manager),
-        **_prompt(request.token_ids, (), vocab_size),
+        **_prompt(request.token_ids, (), manager, vocab_size),
         dimensions=request.dimensions,
         log_metrics=log_metrics,
     )
@@ -140,11 +140,18 @@ def _token_types(request: Embed) -> list[int]:
 
 
 def _prompt(
-    token_ids: bytes, media: Sequence[PromptMedia], vocab_size: int, encoded: Any = None
+    token_ids: bytes,
+    media: Sequence[PromptMedia],
+    manager: Any,
+    vocab_size: int,
+    encoded: Any = None,
 ) -> dict[str, Any]:
-    """Returns the prompt and its media; SGLang takes ids beside media as a list alone."""
+    """Returns the prompt and its media; SGLang takes ids beside media, and writes any down, as a
+    list alone.
+    """
     if not media:
-        return {"input_ids": input_ids(token_ids, vocab_size)}
+        ids = input_ids(token_ids, vocab_size)
+        return {"input_ids": ids.tolist() if manager.writes_prompts else ids}
     if encoded is not None:  # SGLang expands nothing then
         return {"input_ids": input_ids(token_ids, vocab_size).tolist(), "image_data": [encoded]}
     ids = input_ids(engine_prompt(token_ids, media), vocab_size)

@@ -31,6 +31,19 @@ STEPS: Final = (
         parameters=("self", "obj", "request"),
     ),
     Relied(
+        name="srt.utils.request_logger:RequestLogger",
+        used_in=_STEPS,
+        why="Says whether requests are logged, which takes their ids in a list.",
+        fields=("log_requests",),
+    ),
+    Relied(
+        name="srt.observability.request_metrics_exporter:"
+        "RequestMetricsExporterManager.exporter_enabled",
+        used_in=_STEPS,
+        why="Says whether a record of each request is written, which takes its ids in a list.",
+        parameters=("self",),
+    ),
+    Relied(
         name=_MANAGER + "_init_req_state",
         used_in=_STEPS,
         why="Puts a request's state into rid_to_state, where ours replaces its list of outputs.",

@@ -82,6 +82,17 @@ class StepTokenizerManager(TokenizerManager):
         finally:
             arrivals.close()
 
+    @property
+    def writes_prompts(self) -> bool:
+        """Tells whether the requests that come are written down, as JSON: their ids must be in a
+        list then, which takes longer to send.
+        """
+        # asked anew each time, since an operator may switch the log on and off
+        return (
+            self.request_logger.log_requests
+            or self.request_metrics_exporter_manager.exporter_enabled()
+        )
+
     def new_output(self, prompt_tokens: int) -> Output:
         return Output(self.moved, prompt_tokens)
 
