@@ -1,10 +1,10 @@
 """Bounds what a connection may cost in uvicorn's httptools protocol before a handler sees it.
 
 uvicorn's own class keeps header bytes without limit (64 MB of header cost as much memory, the shape
-of CVE-2025-48956), waits for ever for headers to end and for clients that do not read, turns one
-read of tiny pipelined requests into thousands of queued ones, and does not tell a running request
-that its client has gone when another was pipelined behind it. Bodies need no guard here: reading
-stops at uvicorn's 64 KiB until the handler asks for more, and the handler holds the cap.
+of CVE-2025-48956) and trailers too, waits for ever for headers to end and for clients that do not
+read, turns one read of tiny pipelined requests into thousands of queued ones, and does not tell a
+running request that its client has gone when another was pipelined behind it. Bodies are the
+handler's: reading stops at uvicorn's 64 KiB until it asks for more.
 
 Pass it as `uvicorn.Config(app, http=GuardedHttpToolsProtocol)`. Counterparts: h11's
 max_incomplete_event_size, nginx's large_client_header_buffers, client_header_timeout and
@@ -12,7 +12,7 @@ lingering_close.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -23,49 +23,26 @@ from frontend.http.cycle import Cycle, fill_in
 from frontend.http.direct_writes import offer_direct_writes
 from frontend.http.hangup import HangupWatch
 from frontend.http.idle_timer import IdleTimer
-from frontend.http.refused import refused
+from frontend.http.last_word import LastWord
+from frontend.http.request_bounds import (
+    BODY_WAIT_S_MAX,
+    HEADER_BYTES_MAX,
+    HEADERS_MAX,
+    HEADERS_WAIT_S_MAX,
+    PIPELINED_REQUESTS_MAX,
+)
 from frontend.http.slow_reader import SlowReader
 from frontend.http.until_close import until_close
-
-HEADER_BYTES_MAX: Final = 64 * 1024
-"""Bounds the request line and headers together.
-
-Browsers and proxies stop at 8 to 16 KB; trace context and cookies fit many times over. A header
-that begins behind another request in the same read is counted from the next read on, so it may be
-one read (256 KB) longer.
-"""
-
-HEADERS_MAX: Final = 256
-"""Bounds the header lines; 64 KB could hold 16,000 of them, and whoever reads a scope walks them
-all.
-"""
-
-HEADERS_WAIT_S_MAX: Final = 20.0
-"""Bounds the time from a connection's start, or a request's first byte, to the end of its headers.
-
-A slow phone needs 2 s; a slowloris, for ever.
-"""
-
-PIPELINED_REQUESTS_MAX: Final = 64
-"""Bounds the requests queued behind a running one: reading stops at the first, but one read
-can hold 14,000 requests of 18 bytes.
-"""
-
-LINGER_BYTES_MAX: Final = 1024 * 1024
-LINGER_S_MAX: Final = 1.0
-"""Bounds, as LINGER_BYTES_MAX does, what is read and dropped before a connection closes: closing
-while bytes are unread makes the kernel send RST, which throws away the answer.
-"""
+from frontend.http.upgrades import head_without_upgrade
 
 
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """A GuardedHttpToolsProtocol is an HttpToolsProtocol that answers 400, 408 or 431 with OpenAI's
     error object and closes.
 
-    The happy path pays two attribute checks and one addition per read: timers are armed only where
-    headers come in pieces, where requests are pipelined and where the client's buffer is full, and
-    one waits for a connection to be idle, which looks back when it is due instead of beginning anew
-    with each request.
+    The happy path pays some attribute checks and an addition per read: timers are armed only where
+    headers or bodies come in pieces, where requests are pipelined and where the client's buffer is
+    full, and one waits for a connection to be idle.
     """
 
     app: Any
@@ -76,9 +53,13 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     server_state: Connections  # pyright: ignore[reportIncompatibleVariableOverride] - Server sees to it
 
     _header_bytes = 0
-    _in_body = False
+    _in_body = _body_begun = False
+    _bodiless_bytes = 0
+    """Counts what was read since the last bytes of a body under way."""
+    _plain_head = b""
+    """Is to be read in place of the head of a request that asks for another protocol."""
     _refusal: tuple[int, str, str] | None = None
-    _linger_bytes_left = 0
+    _last_word: LastWord | None = None
     _wait: asyncio.TimerHandle | None = None
     _running: Cycle | None = None
     _idle: IdleTimer
@@ -97,13 +78,12 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self._cancel_wait()
         self._idle.end()
-        if self._hangup is not None:
-            self._hangup.end()
-        if self._stall is not None:
-            self._stall.end()
+        for ended in (self._hangup, self._stall, self._last_word):
+            if ended is not None:
+                ended.end()
         # the one at work is another than the newest where requests are pipelined
         for cycle in {self.cycle, self._running}:
-            if cycle is not None and not cycle.response_complete:
+            if cycle is not None and not (cycle.response_complete or cycle.disconnected):
                 cycle.note_client_gone()
         self.flow.resume_writing()
         if exc is None:
@@ -145,8 +125,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._linger_bytes_left:
-            self._drop(len(data))
+        if self._last_word is not None:
+            self._last_word.drop(len(data))
             return
         room = HEADER_BYTES_MAX - self._header_bytes
         if self._in_body or len(data) <= room:
@@ -155,37 +135,54 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         # A body often follows in the same read: only what may still be header is parsed before the
         # count is judged.
         self._feed(data[:room])
-        if not self.transport.is_closing() and not self._linger_bytes_left:
+        if not self.transport.is_closing() and self._last_word is None:
             self._feed(data[room:])
 
     def _feed(self, data: bytes) -> None:
-        if not self._in_body:
+        if self._in_body:
+            self._bodiless_bytes += len(data)
+        else:
             self._header_bytes += len(data)
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
-        if (
-            self._in_body
-            or not self._header_bytes
-            or self._linger_bytes_left
-            or self.transport.is_closing()
-        ):
+        if self._last_word is not None or self.transport.is_closing():
             return
-        if self._header_bytes >= HEADER_BYTES_MAX:
+        if (self._bodiless_bytes if self._in_body else self._header_bytes) >= HEADER_BYTES_MAX:
             self._refuse(
                 431,
                 f"request headers are larger than {HEADER_BYTES_MAX} bytes",
                 "headers_too_large",
             )
-        elif self._wait is None:
-            self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
+        elif self._wait is None and self._header_bytes:
+            if not self._in_body:
+                self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
+            elif not self._body_begun:
+                self._wait = self.loop.call_later(BODY_WAIT_S_MAX, self._body_late)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            (behind_head,) = upgrade.args
+            head, self._plain_head = self._plain_head, b""
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(head + data[behind_head:])
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            return  # it is a trailer
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._in_body = True
+        if self.parser.should_upgrade():
+            self._plain_head = head_without_upgrade(self.parser, self.url, self.headers)
+            return
         self._cancel_wait()
         if len(self.headers) > HEADERS_MAX:
             self._refusal = (431, f"more than {HEADERS_MAX} request headers", "headers_too_large")
@@ -196,6 +193,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
                 "too_many_pipelined_requests",
             )
         else:
+            self._in_body, self._body_begun, self._bodiless_bytes = True, False, 0
             self._begin_cycle()
             return
         # stops the parser; send_400_response, which is called then, finds the refusal
@@ -209,7 +207,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self.transport,
             self.flow,
             default_headers=self.server_state.default_headers,
-            expects_continue=self.expect_100_continue,
+            expects_continue=self.expect_100_continue and scope["http_version"] != "1.0",
             keep_alive=scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
@@ -224,16 +222,23 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
+        self._body_begun, self._bodiless_bytes = True, 0
         if cycle.response_complete:
             return
+        self._cancel_wait()
         cycle.add(body)
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
+        if self._plain_head:
+            return
         self._in_body = False
-        self._header_bytes = 0
-        if not self.cycle.response_complete:
+        self._header_bytes = self._bodiless_bytes = 0
+        self._cancel_wait()
+        if self.cycle.response_complete:
+            self._idle.note_answered()
+        else:
             self.cycle.end_body()
         if self.flow.read_paused and not self.pipeline:
             # for a body that is whole now; what is read next says that the client leaves
@@ -249,6 +254,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._start(self.pipeline.pop())
             return
         self._idle.note_answered()
+        if self._in_body:  # nobody reads the rest of it
+            self._cancel_wait()
+            self._wait = self.loop.call_later(BODY_WAIT_S_MAX, self.transport.close)
 
     def _is_busy(self) -> bool:
         return bool(self._header_bytes) or self._in_body or not self.cycle.response_complete
@@ -265,28 +273,24 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def _body_late(self) -> None:
+        self._wait = None
+        self._refuse(
+            408, f"no byte of the request body came within {BODY_WAIT_S_MAX:g} s", "body_timeout"
+        )
+
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answers and closes; where another request's answer is under way nothing may be put in
-        between, so only closes.
+        """Answers and closes; where another request is at work, or an answer under way, nothing may
+        be put in between, so only closes.
         """
         self._cancel_wait()
-        if self._running is not None and not self._running.response_complete:
-            self.transport.close()
-            return
-        self.transport.write(refused(status, message, code))
-        if not self.transport.can_write_eof():  # TLS
-            self.transport.close()
-            return
-        self.transport.write_eof()
-        self._linger_bytes_left = LINGER_BYTES_MAX
-        self._wait = self.loop.call_later(LINGER_S_MAX, self.transport.close)
-
-    def _drop(self, byte_count: int) -> None:
-        self._linger_bytes_left -= byte_count
-        if self._linger_bytes_left <= 0:
-            # stay in this state: asyncio may hand over one more read after close()
-            self._linger_bytes_left = 1
-            self.transport.close()
+        running = self._running
+        if running is not None and not running.response_complete:
+            if not self._in_body or running is not self.cycle or running.response_started:
+                self.transport.close()
+                return
+            running.note_client_gone()  # what its handler answers is not sent
+        self._last_word = LastWord(self.transport, status, message, code)
 
     def _cancel_wait(self) -> None:
         if self._wait is not None:

@@ -21,7 +21,7 @@ from protocol.limits import (
 )
 from protocol.transport.connection_owner import Owner
 from protocol.transport.pump import TURN_S_MAX
-from protocol.transport.sockets import HANDSHAKE_S_MAX, LINGER_S_MAX, SILENCE_S_MAX
+from protocol.transport.sockets import HANDSHAKE_S_MAX, LINGER_S_MAX
 from protocol.transport.zmtp import (
     GREETING,
     NULL,
@@ -38,6 +38,14 @@ from protocol.transport.zmtp import (
 
 TICK_S: Final = 1.0
 """Is how often a connection is asked whether something was heard over it."""
+
+SILENCE_S_MAX: Final = 12.0
+"""Bounds how long a peer may give no sign of life, as a loop that stands still gives none: longer
+than frontends miss a worker (frontend/fleet/missed.py), whose connection must not end before.
+"""
+
+PONG_BYTES_UNSENT_MAX: Final = 64 * 1024
+"""Bounds what is unsent to who is given signs of life: who reads none may ask without end."""
 
 UNSENT_BYTES_MAX: Final = 4 * MESSAGE_BYTES_MAX
 """Bounds what waits to be sent over one connection, but for one message: a burst of requests with
@@ -248,9 +256,9 @@ class Connection(asyncio.Protocol):
 
     def _on_command(self, command: bytes) -> None:
         if self.is_open:
-            answer = answer_to(command)
-            if answer is not None and self._transport is not None and not self._full:
-                self._transport.write(answer)
+            answer, to = answer_to(command), self._transport
+            if answer and to and to.get_write_buffer_size() < PONG_BYTES_UNSENT_MAX:
+                to.write(answer)
             return
         if socket_type_in(command) != self._peer_type:
             raise ZmtpViolation("it is no such socket")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -129,7 +130,8 @@ class LoopDealer:
         self._ended = self._loop.create_future()
         async with asyncio.timeout(HANDSHAKE_S_MAX):
             if isinstance(self._place, str):
-                await self._loop.create_unix_connection(self._made, self._place)
+                # connected here, since uvloop takes no abstract name
+                await self._loop.create_unix_connection(self._made, sock=_connected(self._place))
             else:
                 await self._loop.create_connection(self._made, *self._place)
 
@@ -143,3 +145,17 @@ class LoopDealer:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
         if self._connection is not None:
             self._connection.tick()
+
+
+def _connected(name: str) -> socket.socket:
+    """Returns a socket that is connected to a file or abstract name, or raises OSError: nobody is
+    there, or too many wait.
+    """
+    connected = socket.socket(socket.AF_UNIX)
+    connected.settimeout(0)
+    try:
+        connected.connect(name)
+    except OSError:
+        connected.close()
+        raise
+    return connected

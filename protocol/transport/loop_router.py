@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from protocol.limits import FRAME_BYTES_MAX
 from protocol.process.log_floods import Complaint
@@ -33,8 +33,8 @@ class LoopRouter:
 
     Args:
         on_failure: is told ZMQ's number of why somebody did not become a peer.
-        newcomers_max, silent_s_max: of who has said nothing yet, where there is a port: a path is
-        reached by this user alone.
+        newcomers_max, silent_s_max: of who has said nothing yet, where there is a port or an
+        abstract name: a file is reached by this user alone.
     Raises:
         StartError: the address is malformed, or other hosts can reach it.
         OSError: it is taken.
@@ -58,7 +58,7 @@ class LoopRouter:
         self._peers: dict[bytes, Connection] = {}
         self._newcomers: dict[bytes, float] = {}
         """Maps those who have said nothing yet to when they came, in the order in which they
-        came; empty where there is a path.
+        came; empty where there is a file.
         """
         self._numbers = itertools.count(1)
         self._accepting: asyncio.Task[asyncio.Server] | None = None
@@ -106,7 +106,7 @@ class LoopRouter:
         self._listener.close()
         if self._ticking is not None:
             self._ticking.cancel()
-        if isinstance(self._place, str) and not self._place.startswith("\0"):
+        if _is_file(self._place):
             with suppress(OSError):
                 Path(self._place).unlink()
         for peer in list(self._peers.values()):
@@ -149,7 +149,7 @@ class LoopRouter:
         )
         if self._closing:
             self._loop.call_soon(peer.abort)
-        elif not isinstance(self._place, str):
+        elif not _is_file(self._place):
             if len(self._newcomers) >= self._newcomers_max:
                 self._shut(next(iter(self._newcomers)))
             self._newcomers[identity] = self._loop.time()
@@ -178,10 +178,14 @@ class LoopRouter:
             self._deserted.set()
 
 
+def _is_file(place: Place) -> TypeGuard[str]:
+    return isinstance(place, str) and not place.startswith("\0")
+
+
 def _listening(place: Place) -> socket.socket:
     if isinstance(place, str):
         require_unused(place)
-        if not place.startswith("\0"):
+        if _is_file(place):
             Path(place).unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
     else:

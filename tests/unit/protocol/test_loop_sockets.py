@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from frontend.fleet.missed import MISSED_S_MAX
 from protocol.process.start_error import StartError
 from protocol.transport import connection as connections
 from protocol.transport.curve import MeshKey
@@ -55,9 +56,11 @@ def dialled(address: str, end: End) -> LoopDealer:
     return LoopDealer(place_of(address), end.heard.put_nowait, end.writable.set)
 
 
-@pytest.fixture(params=["ipc", "tcp"])
+@pytest.fixture(params=["file", "abstract", "tcp"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"ipc://{tmp_path}/s" if request.param == "ipc" else f"tcp://127.0.0.1:{free_port()}"
+    if request.param == "tcp":
+        return f"tcp://127.0.0.1:{free_port()}"
+    return f"ipc://{tmp_path}/s" if request.param == "file" else f"ipc://@{tmp_path}"
 
 
 @dataclass
@@ -159,6 +162,10 @@ async def test_a_dealer_waits_for_who_comes_later_and_comes_again(address: str) 
     dealer.close()
 
 
+def test_no_connection_ends_of_silence_before_frontends_give_a_worker_up() -> None:
+    assert connections.SILENCE_S_MAX > MISSED_S_MAX + connections.TICK_S
+
+
 async def test_who_is_silent_is_asked_and_given_up(
     bound: Bound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +189,22 @@ async def test_who_is_silent_is_asked_and_given_up(
         assert not await reader.read()
     await bound.end.next_gone()
     writer.close()
+
+
+async def test_who_asks_for_signs_of_life_and_reads_none_is_given_few(bound: Bound) -> None:
+    _, writer = await raw(bound.address)
+    writer.write(GREETING + ready(b"DEALER") + packed([b"hello"]))
+    await bound.end.next()
+    (peer,) = bound.router._peers.values()
+    for _ in range(20):
+        writer.write(PING * 100_000)
+        await writer.drain()
+    writer.write(packed([b"behind them"]))
+    await bound.end.next()
+    assert peer._transport is not None
+    unsent_bytes = peer._transport.get_write_buffer_size()
+    assert 0 < unsent_bytes < 2 * connections.PONG_BYTES_UNSENT_MAX
+    writer.transport.abort()
 
 
 async def test_an_ended_process_is_told_of_at_once(bound: Bound) -> None:
