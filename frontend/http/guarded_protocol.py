@@ -156,11 +156,15 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
                 f"request headers are larger than {HEADER_BYTES_MAX} bytes",
                 "headers_too_large",
             )
+        elif self._in_body:
+            self._await_body()
         elif self._wait is None and self._header_bytes:
-            if not self._in_body:
-                self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
-            elif not self._body_begun:
-                self._wait = self.loop.call_later(BODY_WAIT_S_MAX, self._body_late)
+            self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
+
+    def _await_body(self) -> None:
+        # behind another request it waits for that one, unread
+        if not self._body_begun and self._wait is None and self.cycle is self._running:
+            self._wait = self.loop.call_later(BODY_WAIT_S_MAX, self._body_late)
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -186,18 +190,12 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._cancel_wait()
         if len(self.headers) > HEADERS_MAX:
             self._refusal = (431, f"more than {HEADERS_MAX} request headers", "headers_too_large")
-        elif len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
-            self._refusal = (
-                400,
-                f"more than {PIPELINED_REQUESTS_MAX} requests pipelined",
-                "too_many_pipelined_requests",
-            )
-        else:
-            self._in_body, self._body_begun, self._bodiless_bytes = True, False, 0
-            self._begin_cycle()
-            return
-        # stops the parser; send_400_response, which is called then, finds the refusal
-        raise ValueError(self._refusal[1])
+            # stops the parser; send_400_response, which is called then, finds the refusal
+            raise ValueError(self._refusal[1])
+        if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
+            raise ValueError("too many requests are pipelined")
+        self._in_body, self._body_begun, self._bodiless_bytes = True, False, 0
+        self._begin_cycle()
 
     def _begin_cycle(self) -> None:
         before, scope = self.cycle, self.scope
@@ -252,6 +250,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         if self.pipeline:
             self._start(self.pipeline.pop())
+            if self._in_body:
+                self._await_body()
             return
         self._idle.note_answered()
         if self._in_body:  # nobody reads the rest of it

@@ -61,6 +61,15 @@ async def test_a_body_behind_a_wish_to_upgrade_is_no_request(connect):
     assert await reader.read() == b""
 
 
+async def test_a_wish_to_upgrade_may_come_in_pieces(connect):
+    request = START + WANTED[0] + b"content-length: 5\r\n\r\nhello"
+    reader, writer = await connect()
+    for at in range(len(request)):
+        writer.write(request[at : at + 1])
+        await asyncio.sleep(0)
+    await reader.readuntil(b"\r\n\r\n5 2")
+
+
 async def test_a_wish_to_upgrade_and_to_close_is_half_granted(connect):
     request = START + b"connection: close, Upgrade\r\nupgrade: h2c\r\ncontent-length: 1\r\n\r\nx"
     assert (await answer_to(connect, request)).endswith(b"\r\n\r\n1 3")
@@ -74,6 +83,23 @@ async def test_a_body_that_never_begins_is_not_awaited(connect, monkeypatch, han
     monkeypatch.setattr(guarded_protocol, "BODY_WAIT_S_MAX", 0.02)
     answer = await answer_to(connect, START + b"content-length: 4\r\n\r\n")
     assert error_of(answer, 408)["code"] == "body_timeout"
+
+
+async def test_a_body_behind_another_request_is_awaited_once_that_is_answered(
+    connect, monkeypatch, handlers_ended
+):
+    monkeypatch.setattr(guarded_protocol, "BODY_WAIT_S_MAX", 0.02)
+    reader, writer = await connect()
+    writer.write(b"GET /wait HTTP/1.1\r\n\r\n" + START + b"content-length: 4\r\n\r\n")
+    await reader.readuntil(b"begun\r\n")
+    with pytest.raises(TimeoutError):  # what is tested is the passing of time itself
+        async with asyncio.timeout(0.1):
+            await reader.read(1)
+    late = START + b"content-length: 4\r\n\r\n"
+    answer = await answer_to(connect, START + b"content-length: 1\r\n\r\nx" + late)
+    first, _, second = answer.partition(b"\r\n\r\n1 2")
+    assert first.startswith(b"HTTP/1.1 200")
+    assert error_of(second, 408)["code"] == "body_timeout"
 
 
 async def test_the_rest_of_a_body_is_not_awaited_for_ever_behind_its_answer(connect, monkeypatch):
