@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
 
 from frontend.http.connections import Connections
-from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
-from frontend.http.listener import listen
-from tests.unit.http.echoing import Connect, echo_length
+from tests.unit.http.echoing import echo_length
+from tests.unit.http.serving import Connect, serving
 
 
 @pytest.fixture
@@ -26,25 +24,5 @@ def state() -> Connections:
 
 @pytest.fixture
 async def connect(handlers_ended, state) -> AsyncIterator[Connect]:
-    config = uvicorn.Config(
-        echo_length, ws="none", lifespan="off", log_config=None, access_log=False
-    )
-    server = await asyncio.get_running_loop().create_server(
-        lambda: GuardedHttpToolsProtocol(config, state, {"ended": handlers_ended}),
-        sock=listen("127.0.0.1", 0),
-    )
-    writers: list[asyncio.StreamWriter] = []
-
-    async def open_() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writers.append(writer)
-        return reader, writer
-
-    yield open_
-    for writer in writers:
-        writer.close()
-    server.close()
-    for connection in list(state.connections):
-        connection.transport.abort()
-    await asyncio.gather(*state.tasks)
-    await asyncio.sleep(0)
+    async with serving(echo_length, state, {"ended": handlers_ended}) as connect:
+        yield connect

@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-import uvicorn
 
 from frontend.http.asgi import Receive, Scope, Send
+from frontend.http.connections import Connections
 from frontend.http.direct_writes import DIRECT_WRITES, DirectWrites
-from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
 from frontend.http.ignored import Ignored
-from frontend.http.listener import listen
 from frontend.http.sending import Sending
 from frontend.http.stream_keep_alive import KEEP_ALIVE
+from tests.unit.http.serving import serving
 
 Work = Callable[[Sending], Awaitable[None]]
 Ask = Callable[[Work, bytes], Awaitable[asyncio.StreamReader]]
@@ -30,27 +29,15 @@ async def ask() -> AsyncIterator[Ask]:
         sending = Sending(send, Ignored("refuse"), scope.pop(DIRECT_WRITES, None))
         await works.pop(0)(sending)
 
-    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None, access_log=False)
-    state = Connections()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: GuardedHttpToolsProtocol(config, state, {}), sock=listen("127.0.0.1", 0)
-    )
-    writers: list[asyncio.StreamWriter] = []
+    async with serving(app, Connections(), {}) as connect:
 
-    async def asked(work: Work, request: bytes) -> asyncio.StreamReader:
-        works.append(work)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writers.append(writer)
-        writer.write(request)
-        return reader
+        async def asked(work: Work, request: bytes) -> asyncio.StreamReader:
+            works.append(work)
+            reader, writer = await connect()
+            writer.write(request)
+            return reader
 
-    yield asked
-    for writer in writers:
-        writer.close()
-    server.close()
-    for connection in list(state.connections):
-        connection.transport.abort()
-    await asyncio.gather(*state.tasks)
+        yield asked
 
 
 def body_of(answer: bytes) -> bytes:
