@@ -21,8 +21,12 @@ WORDS = (
     "answers",
 )
 BOOK = {
-    f"line {number}": f"{number} {word} {number * 37 % 101}" for number, word in enumerate(WORDS)
+    f"line {number}": f"{number} {word} {number * 37 % 101}"
+    for number, word in enumerate((*WORDS, *reversed(WORDS)))
 }
+"""Some 270 tokens, of which a fifth are told before any fault: so long that an engine is in its
+midst then, however much later than the engine a busy machine's client reads.
+"""
 SCHEMA = {
     "type": "object",
     "properties": {name: {"const": line} for name, line in BOOK.items()},
@@ -66,7 +70,7 @@ async def told_book(client: openai.AsyncOpenAI, asked: dict[str, Any], begun: as
     stream = await client.chat.completions.create(
         model="kvmesh-demo",
         messages=[{"role": "user", "content": "Tell me about a book."}],
-        max_tokens=400,
+        max_tokens=600,
         temperature=0,
         logit_bias=BLANK,
         stream=True,

@@ -248,11 +248,12 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
     has both.
     """
     victims: list[str] = []
+    schedulers: list[psutil.Process] = []
     begun = {name: asyncio.Event() for name in BOOKS_ASKED}
 
     def fault() -> None:
-        # stopped first, so that no document is whole by the time that it is killed
-        pair.scheduler(victims[0]).suspend()
+        # stopped first, and at once, so that no document is whole by the time that it is killed
+        schedulers[0].suspend()
         pair.workers[victims[0]].popen.send_signal(signal.SIGKILL)
         # for its silence, where a busy machine had kept it from its beats before
         pair.wait_until(lambda: lost_workers(pair.fleet) > lost)
@@ -267,6 +268,7 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
                     pair.wait_until, lambda: any(on_each_worker(pair.fleet).values())
                 )
                 victims.append(pair.busy())
+                schedulers.append(pair.scheduler(victims[0]))
         await _golden_answers(pair, fault, begun.values())
     assert moved(pair.fleet) >= before + len(BOOKS_ASKED)
     assert [json.loads(book.result()) for book in books] == [BOOK] * len(BOOKS_ASKED)
