@@ -36,8 +36,8 @@ _BEHIND: Final = """\
 moved to another one, and only who cannot be moved, or was moved too often, hears `worker_lost`.
 
 What is no HTTP is refused before it is a request, in OpenAI's form and with the connection closed
-behind it: 400 `invalid_http_request`, 408 `headers_timeout` and `body_timeout`, 431
-`headers_too_large`.
+behind it: 400 `invalid_http_request` and `too_many_pipelined_requests`, 408 `headers_timeout` and
+`body_timeout`, 431 `headers_too_large`. Requests that came whole before it are answered first.
 
 What becomes of requests when something fails: [faults](faults.md).
 """

@@ -52,10 +52,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     cycle: Any
     server_state: Connections  # pyright: ignore[reportIncompatibleVariableOverride] - Server sees to it
 
-    _header_bytes = 0
+    _bare_bytes = 0
+    """Counts what was read since a request's end, or its head's, or the last bytes of its body."""
     _in_body = _body_begun = False
-    _bodiless_bytes = 0
-    """Counts what was read since the last bytes of a body under way."""
     _plain_head = b""
     """Is to be read in place of the head of a request that asks for another protocol."""
     _refusal: tuple[int, str, str] | None = None
@@ -105,13 +104,10 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         cycle.task = self.loop.create_task(cycle.run(app))
 
     def close_when_idle(self) -> None:
-        """Closes after the requests that are here; at once if there are none.
-
-        One that is just arriving is waited for.
-        """
+        """Closes after the requests that are here, or just arriving; at once if there are none."""
         if self._running is not None and not self._running.response_complete:
             self.cycle.keep_alive = False  # the newest, which may be behind the one at work
-        elif not self._header_bytes:
+        elif not self._bare_bytes:
             self.transport.close()
 
     def pause_writing(self) -> None:
@@ -128,7 +124,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         if self._last_word is not None:
             self._last_word.drop(len(data))
             return
-        room = HEADER_BYTES_MAX - self._header_bytes
+        room = HEADER_BYTES_MAX - self._bare_bytes
         if self._in_body or len(data) <= room:
             self._feed(data)
             return
@@ -139,10 +135,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._feed(data[room:])
 
     def _feed(self, data: bytes) -> None:
-        if self._in_body:
-            self._bodiless_bytes += len(data)
-        else:
-            self._header_bytes += len(data)
+        self._bare_bytes += len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -150,7 +143,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             return
         if self._last_word is not None or self.transport.is_closing():
             return
-        if (self._bodiless_bytes if self._in_body else self._header_bytes) >= HEADER_BYTES_MAX:
+        if self._bare_bytes >= HEADER_BYTES_MAX:
             self._refuse(
                 431,
                 f"request headers are larger than {HEADER_BYTES_MAX} bytes",
@@ -158,7 +151,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             )
         elif self._in_body:
             self._await_body()
-        elif self._wait is None and self._header_bytes:
+        elif self._wait is None and self._bare_bytes:
             self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
 
     def _await_body(self) -> None:
@@ -193,8 +186,10 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             # stops the parser; send_400_response, which is called then, finds the refusal
             raise ValueError(self._refusal[1])
         if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
-            raise ValueError("too many requests are pipelined")
-        self._in_body, self._body_begun, self._bodiless_bytes = True, False, 0
+            message = f"more than {PIPELINED_REQUESTS_MAX} requests wait for the one before"
+            self._refusal = (400, message, "too_many_pipelined_requests")
+            raise ValueError(message)
+        self._in_body, self._body_begun, self._bare_bytes = True, False, 0
         self._begin_cycle()
 
     def _begin_cycle(self) -> None:
@@ -220,7 +215,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
-        self._body_begun, self._bodiless_bytes = True, 0
+        self._body_begun, self._bare_bytes = True, 0
         if cycle.response_complete:
             return
         self._cancel_wait()
@@ -232,7 +227,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         if self._plain_head:
             return
         self._in_body = False
-        self._header_bytes = self._bodiless_bytes = 0
+        self._bare_bytes = 0
         self._cancel_wait()
         if self.cycle.response_complete:
             self._idle.note_answered()
@@ -253,20 +248,23 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             if self._in_body:
                 self._await_body()
             return
+        if self._last_word is not None:
+            self._last_word.say()
+            return
         self._idle.note_answered()
         if self._in_body:  # nobody reads the rest of it
             self._cancel_wait()
             self._wait = self.loop.call_later(BODY_WAIT_S_MAX, self.transport.close)
 
     def _is_busy(self) -> bool:
-        return bool(self._header_bytes) or self._in_body or not self.cycle.response_complete
+        return bool(self._bare_bytes) or self._in_body or not self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(*(self._refusal or (400, msg, "invalid_http_request")))
 
     def _headers_late(self) -> None:
         self._wait = None
-        if self._header_bytes:
+        if self._bare_bytes:
             self._refuse(
                 408, f"request headers took longer than {HEADERS_WAIT_S_MAX:g} s", "headers_timeout"
             )
@@ -280,17 +278,21 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answers and closes; where another request is at work, or an answer under way, nothing may
-        be put in between, so only closes.
+        """Answers and closes, behind the answers to whole requests that came before; only closes
+        where the answer to the refused one is under way, since nothing may be put in between.
         """
         self._cancel_wait()
-        running = self._running
-        if running is not None and not running.response_complete:
-            if not self._in_body or running is not self.cycle or running.response_started:
-                self.transport.close()
-                return
-            running.note_client_gone()  # what its handler answers is not sent
         self._last_word = LastWord(self.transport, status, message, code)
+        running = self._running
+        if running is None or running.response_complete:
+            self._last_word.say()
+        elif self._in_body and running is not self.cycle:
+            self.pipeline.popleft()
+        elif self._in_body and running.response_started:
+            self.transport.close()
+        elif self._in_body:
+            running.note_client_gone()  # what its handler answers is not sent
+            self._last_word.say()
 
     def _cancel_wait(self) -> None:
         if self._wait is not None:

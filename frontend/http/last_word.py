@@ -13,18 +13,24 @@ while bytes are unread makes the kernel send RST, which throws away the answer.
 
 
 class LastWord:
-    """A LastWord is an answer behind which a connection closes, once the client has it."""
+    """A LastWord is an answer behind which a connection closes, once the client has it; from its
+    making on nothing more is read.
+    """
 
     def __init__(self, transport: asyncio.Transport, status: int, message: str, code: str) -> None:
         self._transport = transport
+        self._answer = refused(status, message, code)
         self._bytes_left = LINGER_BYTES_MAX
         self._timer: asyncio.TimerHandle | None = None
-        transport.write(refused(status, message, code))
-        if not transport.can_write_eof():  # TLS
-            transport.close()
+
+    def say(self) -> None:
+        """Answers, since all requests before are answered."""
+        self._transport.write(self._answer)
+        if not self._transport.can_write_eof():  # TLS
+            self._transport.close()
             return
-        transport.write_eof()
-        self._timer = asyncio.get_running_loop().call_later(LINGER_S_MAX, transport.close)
+        self._transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(LINGER_S_MAX, self._transport.close)
 
     def drop(self, byte_count: int) -> None:
         """Notes that so many bytes came and were not read."""

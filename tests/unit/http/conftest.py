@@ -17,12 +17,19 @@ def handlers_ended() -> asyncio.Queue[str]:
 
 
 @pytest.fixture
+def released() -> asyncio.Event:
+    """Lets /held answer."""
+    return asyncio.Event()
+
+
+@pytest.fixture
 def state() -> Connections:
     """What the connections of the server share."""
     return Connections()
 
 
 @pytest.fixture
-async def connect(handlers_ended, state) -> AsyncIterator[Connect]:
-    async with serving(echo_length, state, {"ended": handlers_ended}) as connect:
+async def connect(handlers_ended, released, state) -> AsyncIterator[Connect]:
+    told = {"ended": handlers_ended, "released": released}
+    async with serving(echo_length, state, told) as connect:
         yield connect

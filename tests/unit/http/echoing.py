@@ -9,8 +9,9 @@ FLOOD_BYTES = 1_500_000
 
 
 async def echo_length(scope, receive, send):
-    """Answers with the body's length and how many headers came; /wait answers never, /flood without
-    end, /at-once before the body has come.
+    """Answers with the body's length and how many headers came; /wait begins and
+    does not end, /held ends when it may, /flood has no end, /at-once answers before the body has
+    come.
     """
     length, more = 0, scope["path"] != "/at-once"
     while more:
@@ -18,9 +19,14 @@ async def echo_length(scope, receive, send):
         if message["type"] == "http.disconnect":
             return
         length, more = length + len(message["body"]), message["more_body"]
-    if scope["path"] == "/wait":
+    if scope["path"] in ("/wait", "/held"):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+    if scope["path"] == "/held":
+        await scope["state"]["released"].wait()
+        await send({"type": "http.response.body", "body": b""})
+        return
+    if scope["path"] == "/wait":
         while (await receive())["type"] != "http.disconnect":
             pass
         scope["state"]["ended"].put_nowait("/wait")

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 from protocol.process.last_spans import CLOSE_S_MAX
 
@@ -56,9 +55,7 @@ def test_an_engines_last_spans_are_sent_before_the_end() -> None:
 
 
 def test_a_collector_that_does_not_answer_an_engine_is_not_waited_for() -> None:
-    begun = time.monotonic()
     done = _left(_TRACING.format(waits="threading.Event().wait()", bound=0.2))
     assert (done.returncode, done.stdout) == (7, "exporting\nregistered\n")
     assert "the last spans were not taken" in done.stderr
-    assert time.monotonic() - begun < 20  # the SDK's own bound is 30 s
     assert CLOSE_S_MAX == 2.0  # as docs/tracing.md says
