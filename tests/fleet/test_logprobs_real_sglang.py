@@ -178,6 +178,28 @@ def test_an_echoed_prompt_is_scored_whole(client: openai.OpenAI, reference: Refe
         )
 
 
+def test_a_prompt_behind_which_the_model_ends_is_scored_whole_too(
+    client: openai.OpenAI, reference: Reference
+) -> None:
+    """Evaluation harnesses leave out the last score, that of the token that is made: were there
+    none of a token that ends the answer, they would leave out their own last one.
+    """
+    prompt = "<|im_start|>user\nping<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\npong"
+    options: dict[str, Any] = {"echo": True, "logprobs": 1, "temperature": 0, "max_tokens": 20}
+    answer = client.completions.create(model=MODEL, prompt=prompt, **options)
+    choice, usage = answer.choices[0], answer.usage
+    assert choice.finish_reason == "stop"
+    assert choice.logprobs is not None
+    assert choice.logprobs.token_logprobs is not None
+    assert choice.logprobs.tokens is not None
+    assert choice.logprobs.text_offset is not None
+    assert usage is not None
+    assert len(choice.logprobs.token_logprobs) == usage.total_tokens
+    ids = reference.ids(choice.text) + reference.ids(choice.logprobs.tokens[-1])
+    assert near(choice.logprobs.token_logprobs[-1], reference.logprobs(ids)[-1][ids[-1]])
+    assert choice.logprobs.text_offset[-1] == len(choice.text)
+
+
 def test_echo_and_output_are_told_together_and_alike_when_streamed(
     client: openai.OpenAI, reference: Reference
 ) -> None:

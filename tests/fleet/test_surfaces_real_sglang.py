@@ -259,6 +259,7 @@ def test_generate_scores_every_token_of_output_and_prompt(
     info = output["meta_info"]
     assert [token_id for _, token_id, _ in info["output_token_logprobs"]] == output["output_ids"]
     assert len(output["output_ids"]) == info["completion_tokens"]
+    assert info["weight_version"] == "default"
     assert (
         len(info["input_token_logprobs"])
         == info["prompt_tokens"]
@@ -291,6 +292,7 @@ def test_generate_ends_as_sglang_says_it_ends(real: Fleet) -> None:
     output = httpx.post(
         real.url + "/generate", json=body | {"sampling_params": GREEDY}, timeout=60
     ).json()
+    assert output["meta_info"]["input_token_logprobs"] == []
     finish = output["meta_info"]["finish_reason"]
     assert finish["type"] == "stop"
     assert (

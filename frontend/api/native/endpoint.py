@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -10,13 +11,13 @@ from frontend.api.answers.logprobs import TokenTexts
 from frontend.api.answers.streaming import stream_events
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.fields.sampling import output_rules
 from frontend.api.launching import Launcher
 from frontend.api.native.conversion import PARAM_NAMES, completion_of, new_tokens_of, sampling_of
 from frontend.api.native.outputs import OutputWriter
 from frontend.api.native.pictures import with_pictures
 from frontend.api.native.schemas import REFUSED_FIELDS, GenerateRequest
 from frontend.api.openai.completions import listed_prompts, prompt_tokens
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
 from frontend.http.json_slices import send_in_slices
@@ -27,6 +28,9 @@ from protocol.errors import InvalidRequest
 
 _parser = BodyParser(GenerateRequest, REFUSED_FIELDS, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
+
+_UNNAMED: Final = "default"
+"""Is SGLang's name of weights to which nobody gave one."""
 
 
 async def generate(exchange: Exchange, launcher: Launcher) -> None:
@@ -56,9 +60,8 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateReque
         )
         n = completion.n or 1
         rids = _rids(request, len(prompts) * n)
-        rules = replace(output_rules(completion), scores_stop=True)
         generation = await launcher.launch(
-            exchange, entry, completion, prompts, rules, media=media, repeats=request.stream
+            exchange, entry, completion, prompts, media=media, repeats=request.stream
         )
     texts = TokenTexts(served, as_ids=False) if request.return_text_in_logprobs else None
     writers = [
@@ -67,7 +70,8 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateReque
             rids[at] if rids else exchange.request_id + (f"_{at}" if at else ""),
             prompts[at // n],
             texts,
-            started_s,
+            weights_of=partial(_weights_of, entry),
+            started_s=started_s,
         )
         for at in range(len(prompts) * n)
     ]
@@ -87,6 +91,12 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateReque
             await _whole(exchange, generation, writers, is_batch=is_batch)
     finally:
         generation.close()
+
+
+def _weights_of(entry: ModelEntry, choice: Choice) -> str | None:
+    """Returns the name of the weights that its worker has now, None where it has left."""
+    worker = entry.worker_of.get(choice.stream.placement.rank.worker_id)
+    return None if worker is None else worker.operated.weight_version or _UNNAMED
 
 
 def _rids(request: GenerateRequest, count: int) -> list[str]:

@@ -21,6 +21,7 @@ class OutputWriter:
     Args:
         texts: what tokens look like, where log probabilities bear their text; None where they do
         not.
+        weights_of: returns the name of the weights of a choice's worker, if it is there.
         started_s: when the request came, on the monotonic clock.
     """
 
@@ -30,21 +31,28 @@ class OutputWriter:
         rid: str,
         prompt: bytes,
         texts: TokenTexts | None,
+        *,
+        weights_of: Callable[[Choice], str | None],
         started_s: float,
     ) -> None:
         self._request = request
         self._rid = rid
         self._prompt = prompt
         self._texts = texts
+        self._weights_of = weights_of
         self._started_s = started_s
         self._text = ""
         self._scored: dict[str, list[tuple[bytes, Sequence[Logprobs]]]] = {}
         """Holds, of a whole answer, by side, tokens (packed u32) with their log probabilities,
         which become rows when they are sent.
         """
-        self._told: dict[str, list[Any]] = {}
+        self._told: dict[str, list[Any]] = (
+            {name: [] for side in ("input", "output") for name in self._columns(side)}
+            if request.return_logprob
+            else {}
+        )
         """Holds, of a stream, the rows so far, under SGLang's names; kept, since each output
-        repeats them all.
+        repeats them all. Of a whole answer they stay empty.
         """
         self._start = -1 if request.logprob_start_len is None else request.logprob_start_len
 
@@ -81,10 +89,12 @@ class OutputWriter:
             "reasoning_tokens": choice.reasoning_tokens,
             "dp_rank": choice.stream.placement.rank.key[1],
         }
+        weights = self._weights_of(choice)
+        if weights is not None:
+            info["weight_version"] = weights
         if choice.finish_reason is not None:
             info["e2e_latency"] = time.monotonic() - self._started_s
-        if self._request.stream:
-            return info | self._told
+        info |= self._told
         for side, scored in self._scored.items():
             info |= {
                 name: Rows(partial(make, side, scored))
