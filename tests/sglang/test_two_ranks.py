@@ -31,7 +31,7 @@ def two_ranks(model_dir, start_engine, tmp_path_factory):
     template = config.with_name("chat.jinja")
     template.write_text("{{ messages[0].content }}")
     engine = start_engine(
-        "--config", str(config), "--max-total-tokens", "2048", "--chat-template", str(template)
+        "--config", str(config), "--max-total-tokens", "992", "--chat-template", str(template)
     )
     engine.written = config.parent
     return engine
@@ -39,7 +39,7 @@ def two_ranks(model_dir, start_engine, tmp_path_factory):
 
 def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir):
     capacity = two_ranks.facts.capacity
-    assert (capacity.dp_size, capacity.page_size_tokens, capacity.kv_tokens) == (2, 32, 2048)
+    assert (capacity.dp_size, capacity.page_size_tokens, capacity.kv_tokens) == (2, 32, 992)
     assert two_ranks.facts.card.name == model_dir.name  # a path is nobody's business
     assert two_ranks.facts.card.chat_template_file == "chat.jinja"
 
@@ -63,6 +63,19 @@ def test_both_ranks_answer_like_one(two_ranks, engine, make_request, read):
         *(make_request(prompt, routed_dp_rank=index % 2) for index, prompt in enumerate(prompts))
     )
     assert [read.tokens(deltas) for deltas in two] == [read.tokens(deltas) for deltas in one]
+
+
+def test_a_prompt_that_no_rank_would_ever_compute_is_refused_and_the_longest_other_is_not(
+    two_ranks, make_request, read
+):
+    """SGLang takes the first for one that it can wait for, and nobody behind it gets anything."""
+    longest = 992 - 32 - 32
+    request = make_request([7] * (longest + 1), max_new_tokens=1)
+    [deltas] = two_ranks.run(request)
+    assert deltas[-1].end.code == "context_length_exceeded"
+    assert str(longest) in deltas[-1].end.message
+    [deltas] = two_ranks.run(make_request([7] * longest, max_new_tokens=1))
+    assert len(read.tokens(deltas)) == 1
 
 
 def test_what_is_written_of_a_request_says_its_ids(two_ranks, make_request):

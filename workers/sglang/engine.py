@@ -25,6 +25,7 @@ from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.cpu.spares import fork_spares, processes_here, spares_until_then
 from workers.sglang.nodes import admit_nodes
 from workers.sglang.processes import SglangProcesses
+from workers.sglang.requests.prompt_limits import limits_of
 from workers.sglang.requests.submissions import Submissions
 from workers.sglang.seam.checks import BY_ENGINES, check_seam
 from workers.sglang.text_diffusion import with_running
@@ -37,9 +38,8 @@ _Result = TypeVar("_Result")
 
 
 class SglangEngine:
-    """A SglangEngine is SGLang as an Engine.
-
-    To be used in the event loop of the main thread, as SGLang's signal handling asks.
+    """A SglangEngine is SGLang as an Engine, to be used in the event loop of the main thread, as
+    SGLang's signal handling asks.
     """
 
     def __init__(
@@ -175,7 +175,8 @@ class SglangEngine:
             return read_follower_facts(self._server_args)
         assert self._requests is not None
         facts = await read_facts(self._engine, self._requests, tokenizes=self._tokenizes)
-        self._requests.vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
+        self._requests.limits = limits_of(self._manager, facts)
+        self._dp_size = facts.capacity.dp_size
         if facts.generates:
             self._grammars.warm_up()
         else:

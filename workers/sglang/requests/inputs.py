@@ -16,6 +16,7 @@ from workers.engine import CANARY_PREFIX
 from workers.sglang.media import engine_media, engine_prompt
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan
+from workers.sglang.requests.prompt_limits import PromptLimits
 from workers.sglang.seam.media import digests_of
 from workers.sglang.seam.steps import Output, SteppedInput, TextInput
 from workers.sglang.text_diffusion import WHOLE_BLOCKS_INTERVAL, refuse_unheard
@@ -39,7 +40,7 @@ def generate_input(
     plan: Plan | None,
     manager: Any,
     *,
-    vocab_size: int,
+    limits: PromptLimits,
     log_metrics: bool,
     encoded: Any = None,
 ) -> Any:
@@ -52,8 +53,10 @@ def generate_input(
         encoded here.
     Raises:
         InvalidRequest: something that would end the scheduler.
+        ContextOverflow: the prompt is too long.
     """
-    params = sampling_params(request.sampling, grammar, vocab_size)
+    limits.check_length(count_tokens(request.token_ids))
+    params = sampling_params(request.sampling, grammar, limits.vocab_size)
     if plan is not None and request.grammar is None:
         beside = dict(plan.beside_grammar)
         custom = {**params.get("custom_params", {}), **beside.pop("custom_params", {})}
@@ -66,7 +69,7 @@ def generate_input(
     wanted, bootstrap = request.logprobs, request.bootstrap
     obj = SteppedInput(
         **_common(request, manager),
-        **_prompt(request.token_ids, request.media, manager, vocab_size, encoded),
+        **_prompt(request.token_ids, request.media, manager, limits.vocab_size, encoded),
         routed_dp_rank=request.routed_dp_rank,
         sampling_params=params,
         stream=True,
@@ -108,7 +111,9 @@ def grammar_of(request: Generate, plan: Plan | None) -> Grammar | None:
     )
 
 
-def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
+def embedding_input(
+    request: Embed, manager: Any, *, limits: PromptLimits, log_metrics: bool
+) -> Any:
     """Returns SGLang's input of an embedding of one text.
 
     Raises:
@@ -116,7 +121,7 @@ def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metric
     """
     obj = TextInput(
         **_common(request, manager),
-        **_prompt(request.token_ids, (), manager, vocab_size),
+        **_prompt(request.token_ids, (), manager, limits.vocab_size),
         dimensions=request.dimensions,
         log_metrics=log_metrics,
     )

@@ -16,6 +16,7 @@ from protocol.requests import Work, tokens_of
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver
 from workers.sglang.encodings import encoded_by_others
 from workers.sglang.media import name_damaged
+from workers.sglang.requests.prompt_limits import PromptLimits
 from workers.sglang.requests.request_in_flight import (
     InFlight,
     deadline_failed,
@@ -38,13 +39,13 @@ class Submissions:
         grammars: what tries grammars first (workers.sglang.grammars.guard).
     Attributes:
         deliver: takes the deltas.
-        vocab_size: of the model, once it is known.
+        limits: what prompts may be, once it is known.
         tasks: what SGLang does for each request.
     """
 
     def __init__(self, manager: Any, readings: Any, grammars: Any, deliver: Deliver) -> None:
         self.deliver = deliver
-        self.vocab_size = 0
+        self.limits = PromptLimits(0, 0)
         self.tasks: set[asyncio.Task[None]] = set()
         self._manager = manager
         self._readings = readings
@@ -116,7 +117,7 @@ class Submissions:
             in_flight.output,
             plan,
             self._manager,
-            vocab_size=self.vocab_size,
+            limits=self.limits,
             log_metrics=log_metrics,
             encoded=encoded,
         )
@@ -137,9 +138,7 @@ class Submissions:
         request = in_flight.request
         assert isinstance(request, Embed)
         log_metrics = request.request_id not in self._canaries
-        obj = embedding_input(
-            request, self._manager, vocab_size=self.vocab_size, log_metrics=log_metrics
-        )
+        obj = embedding_input(request, self._manager, limits=self.limits, log_metrics=log_metrics)
         async for out in self._manager.generate_request(obj, None):
             self.on_step([Delta(request.request_id, 0, b"", embedded(out))])
 
