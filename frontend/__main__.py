@@ -9,6 +9,7 @@ from frontend.settings import FrontendSettings
 from protocol.process.one_line_logs import log_to_stderr
 from protocol.process.packaging import require_own_packages
 from protocol.process.settings import parse_settings
+from protocol.process.standard_files import open_standard_files
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 
 
@@ -17,6 +18,7 @@ def main() -> int:
     # Until it serves: what is imported is no garbage, and to look through it takes a sixth of a
     # start.
     gc.disable()
+    open_standard_files()
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
         log_to_stderr(settings.log_level, as_json=settings.log_json)

@@ -43,7 +43,18 @@ _NOT_NEGATIVE: Final = (
     "router_ttl_secs",
     "router_session_affinity_ttl_secs",
     "kv_index_blocks_max",
+    "disagg_min_prompt",
 )
+
+_NUMBER_MAX: Final = 1e12
+"""Bounds these numbers, 32,000 years where they are seconds: what is reckoned with them stays a
+number that a clock and a message hold.
+"""
+
+_SAID: Final = ("http_host", "cache_dir")
+"""Names the texts that mean something else where they are empty: every interface, and the directory
+that the process was started in.
+"""
 
 
 def check_numbers(settings: Any) -> None:
@@ -53,11 +64,13 @@ def check_numbers(settings: Any) -> None:
         StartError: naming the setting.
     """
     for name in _POSITIVE:
-        if getattr(settings, name) <= 0:
-            raise StartError(f"{_flag(name)} must be above 0, got {getattr(settings, name)}")
+        if not 0 < getattr(settings, name) <= _NUMBER_MAX:
+            raise StartError(
+                f"{_flag(name)} must be above 0 and at most 1e12, got {getattr(settings, name)}"
+            )
     for name in _NOT_NEGATIVE:
-        if getattr(settings, name) < 0:
-            raise StartError(f"{_flag(name)} must not be negative, got {getattr(settings, name)}")
+        if not 0 <= getattr(settings, name) <= _NUMBER_MAX:
+            raise StartError(f"{_flag(name)} must be 0 to 1e12, got {getattr(settings, name)}")
     if not 0 <= settings.http_port <= PORT_MAX:
         raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {settings.http_port}")
     if not 1 <= settings.frontend_processes <= PROCESSES_MAX:
@@ -78,6 +91,9 @@ def check_texts(settings: Any) -> None:
     Raises:
         StartError: naming the setting.
     """
+    for name in _SAID:
+        if not getattr(settings, name):
+            raise StartError(f"{_flag(name)} must not be empty")
     for name in ("http_svc_health_path", "http_svc_live_path"):
         if not _path(getattr(settings, name)):
             raise StartError(

@@ -145,7 +145,7 @@ def _value(value: Any) -> str:
         case float():
             written = f"{value:g}"
         case tuple() | list():
-            written = " ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+            written = ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
         case _:
             written = str(value).replace(str(OWN_DIRECTORY), "/tmp/kvmesh-UID")
     return code(written)

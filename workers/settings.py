@@ -210,12 +210,16 @@ class WorkerSettings(KindFlags, OutputSettings, UsualSettings, LogSettings):
             StartError: a value is out of its range.
         """
         self._check_words()
+        self._check_seconds()
+        self._check_addresses()
         if not 1 <= self.kv_block_size <= KV_BLOCK_TOKENS_MAX:
             raise StartError(
                 f"--kv-block-size must be 1 to {KV_BLOCK_TOKENS_MAX}, not {self.kv_block_size}"
             )
-        if not 0 <= self.kv_port < PORT_MAX:
-            raise StartError(f"--kv-port must be 0 to {PORT_MAX - 1}, not {self.kv_port}")
+        if self.encoder_cache_mb < 0:
+            raise StartError(f"--encoder-cache-mb must be at least 0, not {self.encoder_cache_mb}")
+
+    def _check_seconds(self) -> None:
         if self.graceful_shutdown_timeout_secs < 0:
             raise StartError(
                 "--graceful-shutdown-timeout-secs must be at least 0, not "
@@ -234,8 +238,15 @@ class WorkerSettings(KindFlags, OutputSettings, UsualSettings, LogSettings):
                 raise StartError(
                     f"{flag} must be at least {HEALTH_CHECK_S_MIN} seconds, not {seconds}"
                 )
+
+    def _check_addresses(self) -> None:
+        for flag, port in (("--kv-port", self.kv_port), ("--encodings-port", self.encodings_port)):
+            if not 0 <= port < PORT_MAX:
+                raise StartError(f"{flag} must be 0 to {PORT_MAX - 1}, not {port}")
         if not -1 <= self.system_port <= PORT_MAX:
             raise StartError(f"--system-port must be -1 to {PORT_MAX}, not {self.system_port}")
+        if not self.system_host:
+            raise StartError("--system-host must not be empty")
         for flag, path in (
             ("--system-health-path", self.system_health_path),
             ("--system-live-path", self.system_live_path),

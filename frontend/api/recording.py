@@ -46,7 +46,7 @@ class Recording:
             endpoint=exchange.endpoint,
             path=path,
             runs_model=exchange.runs_model,
-            model=self._registry.name_of(exchange.model),
+            model=self._model_of(exchange),
             streams=exchange.streams,
             traceparent=exchange.traceparent,
             came_unix_s=exchange.came_unix_s,
@@ -78,12 +78,19 @@ class Recording:
                 begun = any(_has_begun(choice) for choice in work.choices)
             yield OpenRequest(
                 endpoint=exchange.endpoint,
-                model=self._registry.name_of(exchange.model),
+                model=self._model_of(exchange),
                 streams=exchange.streams,
                 begun=begun,
                 output_tokens=tokens,
                 at=_at(exchange, begun=begun),
             )
+
+    def _model_of(self, exchange: Exchange) -> str:
+        """Returns the name of its model, also where that, or the adapter that it named, has gone
+        since.
+        """
+        work = exchange.work
+        return self._registry.name_of(exchange.model) if work is None else work.model
 
 
 def _at(exchange: Exchange, *, begun: bool) -> At:

@@ -128,6 +128,11 @@ class Diffusion:
             return error
         return WorkerLost("What was made was thrown away.") if None in found else None
 
+    @property
+    def model(self) -> str:
+        """Returns the model's name."""
+        return self._entry.served.card.name
+
     def abort(self) -> bool:
         """Returns False, as an Abortable: nothing of it can be shown."""
         return False

@@ -139,6 +139,11 @@ class Embeddings:
             if moving:
                 self._note_moving(-1)
 
+    @property
+    def model(self) -> str:
+        """Returns the model's name."""
+        return self._entry.served.card.name
+
     def abort(self) -> bool:
         """Returns False, as an Abortable: nothing of it can be shown."""
         return False

@@ -178,10 +178,13 @@ class Generation:
                 answers.setdefault(choice.index, Answer()).add(gain)
         return [answers[choice.index] for choice in self.choices]
 
+    @property
+    def model(self) -> str:
+        """Returns the model's name."""
+        return self._entry.served.card.name
+
     def abort(self) -> bool:
-        """Ends every choice with what it has, as its client wishes; returns False if some have no
-        worker, and so nothing to end with.
-        """
+        """Ends every choice with what it has, as its client wishes, as an Abortable."""
         if self._seeking or not self.choices or any(choice.stream.error for choice in self._live):
             return False
         for choice in self._live:

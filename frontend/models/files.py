@@ -53,22 +53,36 @@ class FileCache:
         path = self._directory / file.sha256
         if not path.is_file() or path.stat().st_size != file.size_bytes:
             return None
-        os.utime(path)
+        with suppress(OSError):  # another user's, or all of it may only be read
+            os.utime(path)
         return path
 
     def store(self, file: CardFile, content: bytes) -> Path:
         """Keeps a fetched file, and returns where it lies.
 
         Raises:
-            CannotServe: the content is not what its hash says.
+            CannotServe: the content is not what its hash says, or the disk does not take it.
         """
         if sha256(content).hexdigest() != file.sha256:
             raise CannotServe(f"the worker's {file.name} does not match its hash")
-        self._make_room(file.size_bytes)
-        with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as partial:
-            partial.write(content)
-        # Renaming is atomic: two frontends that share the cache never read half a file.
-        return Path(partial.name).rename(self._directory / file.sha256)
+        try:
+            self._make_room(file.size_bytes)
+            return self._written(content, self._directory / file.sha256)
+        except OSError as error:
+            raise CannotServe(
+                f"the frontend cannot keep model files in {self._directory}: {error.strerror}"
+            ) from None
+
+    def _written(self, content: bytes, path: Path) -> Path:
+        partial = tempfile.NamedTemporaryFile(dir=self._directory, delete=False)  # noqa: SIM115 - of which a failure leaves nothing
+        try:
+            with partial:
+                partial.write(content)
+            # Renaming is atomic: two frontends that share the cache never read half a file.
+            return Path(partial.name).rename(path)
+        except OSError:
+            Path(partial.name).unlink(missing_ok=True)
+            raise
 
     def _make_room(self, size_bytes: int) -> None:
         files: list[tuple[float, int, Path]] = []

@@ -67,8 +67,8 @@ class Parent:
         return max(map(abs, codes))
 
     async def _keep(self, number: int) -> int:
-        """Runs the process of a number, again and again, until all leave; returns its last exit
-        code.
+        """Runs the process of a number, again and again, until all leave; returns the exit
+        code of the one that was told to leave, 0 where none ran then.
         """
         pause_s, served_once, failures = PAUSE_S, False, 0
         while True:
@@ -87,7 +87,7 @@ class Parent:
                 pause_s = PAUSE_S
             log.error("%s; starting it again in %g s", why, pause_s)
             if await self._left_within(pause_s):
-                return code
+                return 0
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def _run_one(self, number: int) -> tuple[Child, int]:

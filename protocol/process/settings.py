@@ -120,6 +120,13 @@ class _Parser(configargparse.ArgumentParser):  # pyright: ignore[reportUntypedBa
         self.exit(EXIT_CANNOT_START, f"{self.prog}: error: {message}\n")  # pyright: ignore[reportUnknownMemberType]
         raise AssertionError("exit returns not")
 
+    def convert_item_to_command_line_arg(self, action: Any, key: str, value: Any) -> list[str]:
+        if isinstance(value, list) and isinstance(
+            action, configargparse.argparse.BooleanOptionalAction
+        ):
+            self.error(f"{key} is true or false, not {value}")
+        return super().convert_item_to_command_line_arg(action, key, value)  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+
 
 def _help(field: "dataclasses.Field[Any]") -> str:
     text, also = field.metadata["help"], field.metadata["also_env"]

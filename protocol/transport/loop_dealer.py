@@ -38,11 +38,11 @@ def place_of(address: str) -> Place:
         return f"\0{path[1:]}" if path.startswith("@") else path
     try:
         parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname if parts.scheme == "tcp" else None, parts.port
     except ValueError:
         host = port = None
     if host is None or port is None:
-        raise StartError(f"{address} is no address of a mesh")
+        raise StartError(f"{address} is no address of a mesh: tcp://HOST:PORT or ipc://PATH")
     return host, port
 
 

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from starter.ports import free_port
+from tests.fault.raw_http import metric
 from tests.fault.system_pages import SystemPages
 from tests.kit.fleet import Fleet
 
@@ -127,6 +128,37 @@ def test_an_adapter_is_a_model_while_a_worker_has_it(workers: Workers) -> None:
                 ask(client, model, **extra)
             assert raised.value.code == "model_not_found"
         assert ask(client, "demo") in ("a", "b")
+
+
+def test_what_is_counted_of_a_request_outlives_its_adapter(workers: Workers) -> None:
+    """As of each request of the model, while it runs and at its end."""
+    fleet = workers.fleet
+
+    def counted() -> tuple[float, float]:
+        return tuple(
+            metric(fleet, f"dynamo_frontend_{name}", model="demo")
+            for name in ("output_tokens_total", "requests_total")
+        )
+
+    workers.load("b", "poet")
+    workers.listed("poet")
+    tokens, requests = counted()
+    with fleet.client() as client:
+        stream = client.completions.create(
+            model="poet",
+            prompt="Hello",
+            max_tokens=100,
+            stream=True,
+            extra_body={"ignore_eos": True},
+        )
+        next(iter(stream))
+        workers.unload("b", "poet")
+        workers.listed()
+        for _ in stream:
+            pass
+    fleet.wait_until(
+        lambda: counted() == (tokens + 100, requests + 1), "the request is counted whole"
+    )
 
 
 def test_it_goes_to_every_worker_that_has_it_and_stays_while_one_has(workers: Workers) -> None:

@@ -134,8 +134,11 @@ class FrontendLink:
         """Tells whether the frontend has just been silent for too long; its requests are given up
         then.
         """
-        heard_at = self.frontend_heard_at
-        if heard_at is None or self._loop.time() - heard_at <= FRONTEND_SILENT_S_MAX:
+        if self.frontend_heard_at is None:
+            return False
+        # it says nothing while we keep quiet, as it asked
+        silent_since = max(self.frontend_heard_at, self._quiet_until)
+        if self._loop.time() - silent_since <= FRONTEND_SILENT_S_MAX:
             return False
         log.warning("frontend %s fell silent", self.address)
         self.frontend_heard_at = None

@@ -9,7 +9,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, cast
 
-from protocol.limits import FILE_BYTES_MAX
+from protocol.limits import FILE_BYTES_MAX, NAME_CHARS_MAX
 from protocol.membership import CardFile, ModelCard, SamplingDefaults
 from protocol.process.start_error import StartError
 from protocol.text.pieces import PIECES_FILE
@@ -45,8 +45,17 @@ def build_card(
     Returns:
         The card, and where each of its files lies, by SHA-256.
     Raises:
-        StartError: no tokenizer.json, or a file that is too large or is no JSON.
+        StartError: no tokenizer.json, or a file that is missing, too large or no JSON, or a name
+        that is too long.
     """
+    for each in (name, *aliases):
+        if len(each) > NAME_CHARS_MAX:
+            raise StartError(
+                f"a model's name has at most {NAME_CHARS_MAX} characters, and {each[:32]!r}… has "
+                f"{len(each)}"
+            )
+    if chat_template is not None and not chat_template.is_file():
+        raise StartError(f"the chat template {chat_template} is no file")
     paths = {file: model_dir / file for file in CARD_FILES if (model_dir / file).is_file()}
     if "tokenizer.json" not in paths and pieces is None:
         raise StartError(

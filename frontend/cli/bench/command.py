@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     """Measures and tells; returns 1 where a request failed or nothing could be measured, else 0."""
     if options.out is not None and options.out.exists():
         return _complain(f"{options.out} exists, and nothing is overwritten")
+    if options.out is not None and not options.out.parent.is_dir():
+        return _complain(f"{options.out.parent} is no directory")
     try:
         server = Server.at(options.url, os.environ.get("OPENAI_API_KEY"))
     except BadUrl as error:

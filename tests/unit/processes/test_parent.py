@@ -61,3 +61,14 @@ async def test_where_nobody_serves_any_more_it_ends_after_some_tries(served_befo
     script = Script([True] * served_before + [False] * 9, other_serves=False)
     assert await script.ended() == "no room"
     assert len(script.pauses) == served_before + FAILURES_MAX - 1
+
+
+async def test_told_to_leave_before_one_that_died_is_started_again_it_ends_well() -> None:
+    script = Script([True], other_serves=True)
+
+    async def leaving(_: float) -> bool:
+        return True
+
+    script.parent._left_within = leaving
+    assert await script.parent._keep(0) == 0
+    script.parent._listener.close()

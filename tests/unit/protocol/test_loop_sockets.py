@@ -357,7 +357,12 @@ async def test_a_place_that_is_taken_is_not_taken_away(bound: Bound) -> None:
 
 
 async def test_an_address_that_leaves_the_host_is_refused() -> None:
-    for address in ("tcp://0.0.0.0:5550", "tcp://127.0.0.1", "tcp://127.0.0.1:x"):
+    for address in (
+        "tcp://0.0.0.0:5550",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:x",
+        "http://127.0.0.1:5550",
+    ):
         with pytest.raises(StartError):
             place_of(address)
 

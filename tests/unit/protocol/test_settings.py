@@ -7,7 +7,7 @@ import pytest
 
 from frontend.settings import FrontendSettings
 from protocol.process.settings import parse_known_settings, parse_settings, setting
-from protocol.process.start_error import EXIT_CANNOT_START
+from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from workers.settings import WorkerSettings
 
 
@@ -97,3 +97,38 @@ def test_every_setting_has_help_and_an_environment_variable(kind: type) -> None:
     for field in fields(kind):
         assert field.metadata["help"], field.name
         assert field.metadata["env"].startswith(("KVMESH_", "DYN_", "OTEL_")), field.name
+
+
+@pytest.mark.parametrize(
+    ("line", "why"), [("fast: [true]", "fast is true or false"), ("fast: perhaps", "fast")]
+)
+def test_a_switch_in_a_file_is_true_or_false(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, why: str
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(line)
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(Sample, ["--config", str(file)], prog="x")
+    assert ended.value.code == EXIT_CANNOT_START
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("request_timeout", float("inf"), "--request-timeout must be above 0 and at most 1e12"),
+        ("request_timeout", float("nan"), "--request-timeout must be above 0 and at most 1e12"),
+        ("request_timeout", 1e18, "--request-timeout must be above 0 and at most 1e12"),
+        ("request_timeout", 0.0, "--request-timeout must be above 0 and at most 1e12"),
+        ("router_prefill_weight", float("nan"), "--router-prefill-weight must be 0 to 1e12"),
+        ("router_request_weight", float("inf"), "--router-request-weight must be 0 to 1e12"),
+        ("disagg_min_prompt", -1, "--disagg-min-prompt must be 0 to 1e12"),
+        ("http_host", "", "--http-host must not be empty"),
+        ("cache_dir", "", "--cache-dir must not be empty"),
+    ],
+)
+def test_values_with_which_a_frontend_would_answer_nothing_or_to_anybody(
+    name: str, value: float | str, why: str
+) -> None:
+    with pytest.raises(StartError, match=why):
+        FrontendSettings(**{name: value})

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 import pytest
 
 from protocol.codec import decode_to_frontend, encode
-from protocol.limits import WIRE_VERSION
+from protocol.limits import FRONTEND_SILENT_S_MAX, WIRE_VERSION
 from protocol.membership import AdapterList, Heartbeat
 from protocol.process.start_error import StartError
-from protocol.requests import FrontendHeartbeat
+from protocol.requests import FrontendHeartbeat, Refused
 from protocol.transport.pump import OnFrames, OpenDealer, Pump
 from workers.mesh.addresses import AddressBook
 from workers.mesh.links import Links
@@ -104,6 +104,22 @@ async def test_what_dns_names_is_dialled_and_what_it_forgets_is_kept_while_it_an
     assert net.pumps["b"].closed
     assert not net.pumps["a"].closed
     links.close()
+
+
+async def test_a_frontend_that_refuses_us_is_silent_only_behind_the_pause_that_it_asked_for(
+    net: FakeNet, links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net.found = ["a"]
+    await _look(links)
+    [link] = links
+    loop, late_s = asyncio.get_running_loop(), 0.0
+    begun_at = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: begun_at + late_s)
+    net.pumps["a"].on_frames(list(encode(Refused("no", pause_s=30.0), WIRE_VERSION)))
+    late_s = 30.0 + FRONTEND_SILENT_S_MAX
+    assert not link.give_up_if_silent()
+    late_s += 0.1
+    assert link.give_up_if_silent()
 
 
 async def test_who_has_no_room_for_the_adapters_hears_of_them_with_a_beat(

@@ -52,6 +52,9 @@ def _server_that_raises(error: BaseException | type[BaseException]) -> type:
             ("--graceful-shutdown-timeout-secs", "-1"),
             "--graceful-shutdown-timeout-secs must be at least 0",
         ),
+        (("--encodings-port", "-1"), "--encodings-port must be 0 to"),
+        (("--encoder-cache-mb", "-1"), "--encoder-cache-mb must be at least 0"),
+        (("--system-host", ""), "--system-host must not be empty"),
     ],
 )
 def test_what_cannot_work_is_found_before_the_engine_is_built(
