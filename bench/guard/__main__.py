@@ -1,6 +1,6 @@
 """`python -m bench.guard`: whether a chat or a token costs more than is committed to.
 
-Counts the instructions of frontend and worker for a chat (16 together) and for a token (16 paced
+Counts the instructions of frontend and worker for a chat (one by one) and for a token (16 paced
 streams), each beside a bare ASGI app's, and holds the ratios to bench/guard/bounds.json with 10 %
 of slack. Ends with 1 where one rose, and says which. `--set` commits to what is measured now;
 `--plant frontend:chat:1000` has every chat take 1,000 turns of an empty loop more, a fifth of its

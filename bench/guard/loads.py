@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.kit.workloads import Corpus, Shape, fresh, write_bodies
 
-CONCURRENCY: Final = 16
+STREAMS: Final = 16
 """As many as a frontend that is counted keeps up with: beside other work it took sixty-four at once
 for so long that its workers seemed dead to it.
 """
@@ -18,6 +18,7 @@ class Load:
 
     Attributes:
         count: key of the load generator's result by which instructions are divided.
+        concurrency: how many of them at once.
         requests: of a slice, to kvmesh.
         bare_requests: of a slice, to the bare app.
         speed: of kvmesh's engine, beside the timing model's; 0: without limit.
@@ -26,6 +27,7 @@ class Load:
     name: str
     count: str
     shape: Shape
+    concurrency: int
     requests: int
     bare_requests: int
     speed: float
@@ -41,20 +43,24 @@ LOADS: Final = (
         name="chat",
         count="ok",
         shape=Shape(input_tokens=128, output_tokens=1, model="chat"),
-        requests=256,
-        bare_requests=1_024,
+        concurrency=1,
+        requests=128,
+        bare_requests=512,
         speed=0,
     ),
     Load(
         name="token",
         count="tokens",
         shape=Shape(input_tokens=128, output_tokens=128, stream=True, model="token"),
-        requests=CONCURRENCY,
-        bare_requests=2 * CONCURRENCY,
+        concurrency=STREAMS,
+        requests=STREAMS,
+        bare_requests=2 * STREAMS,
         speed=0.15,
     ),
 )
-"""Slices of one to six seconds. A program that is counted is some fifty times slower, so the
+"""Slices of one to six seconds. Chats come one by one: of several at once some are taken together,
+which costs less, and how many hangs on what else the machine does (a tenth of the worker's part). A
+program that is counted is some fifty times slower, so the
 streams' engine is slow, too: a step takes it 40 ms, of which the frontend needs 10 for 16 tokens.
 One that came late would write several tokens at once, which costs less.
 """

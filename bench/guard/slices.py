@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from bench.guard.loads import CONCURRENCY, Load
+from bench.guard.loads import Load
 from bench.guard.systems import Side
 from bench.kit.load import LoadFailed, run_load
 
@@ -100,7 +100,9 @@ def _slice(
     for counted in side.processes.values():
         counted.lap()
     begun_at = time.monotonic()
-    told: dict[str, Any] = run_load(side.port, bodies, concurrency=CONCURRENCY, requests=requests)
+    told: dict[str, Any] = run_load(
+        side.port, bodies, concurrency=load.concurrency, requests=requests
+    )
     laps = {name: counted.lap() for name, counted in side.processes.items()}
     took_s = time.monotonic() - begun_at
     if load.shape.stream:
