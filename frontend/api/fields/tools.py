@@ -23,6 +23,7 @@ Two hundred large tools take half of it.
 _encode = msgspec.json.Encoder().encode
 
 _MODES: Final = ("auto", "required")
+_NOT_IN_NAMES: Final = frozenset('"\\')
 _ANY_OBJECT: Final = {"type": "object"}
 _SAYS_TYPE: Final = frozenset({"type", "$ref", "allOf", "anyOf", "oneOf", "enum", "const"})
 
@@ -43,7 +44,9 @@ def check_tools(request: ChatCompletionRequest) -> None:
             )
         if not _is_name(_get(tool.get("function"), "name")):
             raise InvalidRequest(
-                "A tool must have a function with a name.", param=f"tools[{index}].function"
+                "A tool must have a function with a name, of printable characters other than "
+                "quotation marks and backslashes.",
+                param=f"tools[{index}].function",
             )
         parameters = tool["function"].get("parameters")
         if parameters is not None and parameters is not True and not isinstance(parameters, dict):
@@ -184,7 +187,15 @@ def _name(tool: Any) -> str:
 
 
 def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= NAME_CHARS_MAX
+    """Tells whether a call can name it: SGLang's parsers put names into JSON as they are, so that a
+    forced call of another would never be one.
+    """
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= NAME_CHARS_MAX
+        and name.isprintable()
+        and _NOT_IN_NAMES.isdisjoint(name)
+    )
 
 
 def _get(value: Any, key: str) -> Any:

@@ -50,6 +50,9 @@ def test_only_what_was_chosen_may_be_called(choice: Any, names: list[str], passe
         ([{"type": "custom", "custom": {"name": "grep"}}], "tools[0].type"),
         ([tool("a"), {"type": "function"}], "tools[1].function"),
         ([{"type": "function", "function": {"name": ""}}], "tools[0].function"),
+        ([{"type": "function", "function": {"name": "a\n"}}], "tools[0].function"),
+        ([{"type": "function", "function": {"name": 'a"'}}], "tools[0].function"),
+        ([{"type": "function", "function": {"name": "a\\b"}}], "tools[0].function"),
         ([{"type": "function", "function": "a"}], "tools[0].function"),
     ],
 )
