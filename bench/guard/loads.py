@@ -59,8 +59,9 @@ LOADS: Final = (
     ),
 )
 """Slices of one to six seconds. Chats come one by one: of several at once some are taken together,
-which costs less, and how many hangs on what else the machine does (a tenth of the worker's part). A
-program that is counted is some fifty times slower, so the
-streams' engine is slow, too: a step takes it 40 ms, of which the frontend needs 10 for 16 tokens.
-One that came late would write several tokens at once, which costs less.
+which costs less, and how many hangs on what else the machine does (a tenth of the worker's part).
+
+A program that is counted is some fifty times slower, so the streams' engine is slow, too: a step
+takes it 40 ms, of which the frontend needs 10 for 16 tokens. One that came late would write several
+tokens at once, which costs less.
 """

@@ -67,8 +67,8 @@ class Parent:
         return max(map(abs, codes))
 
     async def _keep(self, number: int) -> int:
-        """Runs the process of a number, again and again, until all leave; returns the exit
-        code of the one that was told to leave, 0 where none ran then.
+        """Runs the process of a number, again and again, until all leave; returns the exit code of
+        the one that was told to, 0 where none ran then.
         """
         pause_s, served_once, failures = PAUSE_S, False, 0
         while True:
