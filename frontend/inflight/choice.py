@@ -167,23 +167,17 @@ class Choice:
         return Gain(prompt_logprobs=gain.prompt_logprobs)
 
     def _cut_scores(self, gain: Gain) -> None:
-        """Cuts the tokens of which nothing is told: a stop token that is not shown, and what the
-        engine made behind a stop string before it was told.
+        """Cuts what the engine made behind a stop string before it was told of it. A token that
+        ends the answer stays, shown or not: SGLang's server and vLLM's have its score, and whoever
+        sums scores or pairs them with tokens counts on it.
         """
-        end = self.completion_tokens
-        if self._stopped_after_tokens is None and not (
-            self._rules.include_stop or self._rules.scores_stop
-        ):
-            end -= (
-                self.stream.finished is not None
-                and self.stream.finished.matched_token_id is not None
-            )
         start = (
             count_tokens(self.trail.output)
             + len(self._leg) // TOKEN_ID_BYTES
             - count_tokens(gain.token_ids)
         )
-        gain.token_ids = gain.token_ids[: max(0, end - start) * TOKEN_ID_BYTES]
+        told = max(0, self.completion_tokens - start)
+        gain.token_ids = gain.token_ids[: told * TOKEN_ID_BYTES]
 
     @property
     def _stopped_after_tokens(self) -> int | None:

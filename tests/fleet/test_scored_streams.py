@@ -55,9 +55,7 @@ def test_who_does_not_ask_is_told_nothing(client: openai.OpenAI) -> None:
 def test_what_ended_an_answer_is_told_and_no_score_is_not_null(
     client: openai.OpenAI, stream: bool
 ) -> None:
-    """Also where nothing came but the token that ended it: a completion has its score, a chat none,
-    since clients take the pieces of chats for the text.
-    """
+    """Also where nothing came but the token that ended it, whose score is told."""
 
     def last(create: Any, **fields: Any) -> Any:
         answer = create(model="demo", max_tokens=4, seed=1, stream=stream, **fields)
@@ -70,13 +68,13 @@ def test_what_ended_an_answer_is_told_and_no_score_is_not_null(
         model="demo", max_tokens=1, seed=1, extra_body=as_ids, **asked
     ).choices[0]
     token_id = int(begun.logprobs.content[0].token.removeprefix("token_id:"))  # type: ignore[union-attr,index]
-    ended = last(chat, extra_body={"stop_token_ids": [token_id]}, **asked)
+    ended = last(chat, extra_body=as_ids | {"stop_token_ids": [token_id]}, **asked)
     assert (ended.finish_reason, ended.matched_stop, ended.stop_reason) == (
         "stop",
         token_id,
         token_id,
     )
-    assert ended.logprobs.content == []
+    assert [entry.token for entry in ended.logprobs.content] == [f"token_id:{token_id}"]
     begun = client.completions.create(
         model="demo", max_tokens=1, seed=1, prompt="x", logprobs=0, extra_body=as_ids
     ).choices[0]

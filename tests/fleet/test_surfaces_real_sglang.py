@@ -276,7 +276,9 @@ def test_generate_scores_every_token_of_output_and_prompt(
     later = httpx.post(
         real.url + "/generate", json=body | {"logprob_start_len": 3}, timeout=60
     ).json()["meta_info"]
-    assert later["input_token_logprobs"] == info["input_token_logprobs"][3:]
+    [[_, *first], *rest] = info["input_token_logprobs"][3:]
+    assert later["input_token_logprobs"] == [[None, *first], *rest]
+    assert later["input_top_logprobs"] == [None, *info["input_top_logprobs"][4:]]
     scored_only = body | {"sampling_params": {"max_new_tokens": 0}}
     prompt_only = httpx.post(real.url + "/generate", json=scored_only, timeout=60).json()
     assert prompt_only["text"] == ""

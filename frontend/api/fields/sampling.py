@@ -101,9 +101,6 @@ def output_rules(request: ChatCompletionRequest | CompletionRequest) -> OutputRu
         include_stop=request.shows_stop,
         skip_special_tokens=request.skip_special_tokens is not False,
         min_tokens=request.min_tokens or 0,
-        # Evaluation harnesses leave out the last score of a completion, which SGLang's server has
-        # of every token that was made. OpenAI's chats have none of a stop token.
-        scores_stop=isinstance(request, CompletionRequest),
         shows_nothing=request.max_tokens == 0,
     )
 

@@ -132,7 +132,16 @@ class OutputWriter:
             )
 
     def _asked(self, side: str, scored: Scored) -> Iterator[Score]:
-        return islice(each_score(scored), self._start if side == "input" else 0, None)
+        """Yields what is told of a side. SGLang has no score of the first token of a prompt's part,
+        and its clients leave it out of what they reckon.
+        """
+        if side == "output":
+            yield from each_score(scored)
+            return
+        asked = islice(each_score(scored), self._start, None)
+        for first in asked:
+            yield first._replace(logprob=None)
+            yield from asked
 
     def _entry(self, token_id: int, logprob: float | None) -> list[Any]:
         return [logprob, token_id, None if self._texts is None else self._texts.text(token_id)]

@@ -25,8 +25,6 @@ class OutputRules(Struct, frozen=True):
     skip_special_tokens: bool = True
     min_tokens: int = 0
     """Counts the tokens behind which stop strings count; one that begins before does not."""
-    scores_stop: bool = False
-    """Says that log probabilities are told of the stop token too, shown or not."""
     shows_nothing: bool = False
     """Says that only the prompt was asked about: a token is generated, since an engine makes at
     least one, and not told.

@@ -272,7 +272,7 @@ def test_each_token_is_told_once_however_it_came(
         )
 
     stopped = text.stopped_after_tokens
-    expected = output[:stopped] if stopped is not None else ids
+    expected = output[:stopped]
     told = [
         (score.token_id, score.logprob)
         for packed, parts in answer.scored
