@@ -20,6 +20,7 @@ from protocol.limits import (
     MESSAGES_PER_TURN_MAX,
 )
 from protocol.transport.connection_owner import Owner
+from protocol.transport.gathered_writes import GatheredWrites
 from protocol.transport.pump import TURN_S_MAX
 from protocol.transport.sockets import HANDSHAKE_S_MAX, LINGER_S_MAX
 from protocol.transport.zmtp import (
@@ -51,9 +52,6 @@ UNSENT_BYTES_MAX: Final = 4 * MESSAGE_BYTES_MAX
 """Bounds what waits to be sent over one connection, but for one message: a burst of requests with
 pictures. Credits keep well below it; reaching it is an alarm, not flow control.
 """
-
-WRITTEN_BYTES: Final = 64 * 1024
-"""Counts the bytes of messages that are worth a write of their own, before the turn has ended."""
 
 _FRAMES_MAX: Final = 2 + MESSAGE_BYTES_MAX // FRAME_BYTES_MAX
 """Bounds the frames of a message: its head, and what it is cut into."""
@@ -103,11 +101,7 @@ class Connection(asyncio.Protocol):
         self._spoke = self._full = self._heard = False
         self._ticks = 0
         """Counts the ticks since something was heard, or, before it is open, since it began."""
-        self._unwritten: list[bytes] = []
-        """Holds what was sent in this turn, up to WRITTEN_BYTES and one message: it leaves at the
-        turn's end in one system call, which takes as long for one message as for ten.
-        """
-        self._unwritten_bytes = 0
+        self._gathered = GatheredWrites(self._write)
         self._untaken: deque[list[bytes]] = deque()
         """Holds messages for which there was no time in a turn: less than what one read brings."""
 
@@ -120,13 +114,7 @@ class Connection(asyncio.Protocol):
         """Sends a message of the frames from `begin` on; returns False while there is no room."""
         if self._full or not self.is_open:
             return False
-        message = packed(frames, begin)
-        if not self._unwritten:
-            self._loop.call_soon(self._write)
-        self._unwritten.append(message)
-        self._unwritten_bytes += len(message)
-        if self._unwritten_bytes > WRITTEN_BYTES:
-            self._write()
+        self._gathered.add(packed(frames, begin))
         return True
 
     def tick(self) -> None:
@@ -151,7 +139,7 @@ class Connection(asyncio.Protocol):
         Our half is closed first: a peer that wrote into a closed connection would lose what it has
         not read.
         """
-        self._write()
+        self._gathered.leave()
         self.is_open = False
         self._untaken.clear()
         if self._transport is None or self._lingering is not None:
@@ -215,12 +203,10 @@ class Connection(asyncio.Protocol):
             self._hand_on(list(self._untaken), to_the_end=True)
         self._owner.lost(self, self._failure)
 
-    def _write(self) -> None:
-        """Writes what was sent in this turn."""
-        unwritten, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
-        if unwritten and self.is_open:  # otherwise it was aborted since
+    def _write(self, data: bytes) -> None:
+        if self.is_open:  # otherwise it was aborted since
             assert self._transport is not None
-            self._transport.write(unwritten[0] if len(unwritten) == 1 else b"".join(unwritten))
+            self._transport.write(data)
 
     def _cut_greeting(self, data: bytes) -> list[list[bytes]]:
         """Takes a piece of the greeting; ours goes on behind the version once theirs is there, as
