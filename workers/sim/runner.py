@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from protocol.generation import Finished
 from protocol.replies import Delta
@@ -118,7 +119,9 @@ class RankRunner:
         if step.deltas:
             self._deliver(step.deltas)
         if self._outlet is not None:
-            self._outlet.after_step(prefill=step.prefill, idle=not self._scheduler.busy)
+            # behind the tokens, which leave at the end of this turn: SGLang has a thread for events
+            idle = not self._scheduler.busy
+            self._loop.call_soon(partial(self._outlet.after_step, prefill=step.prefill, idle=idle))
         self._faults.on_tokens(step.new_tokens)
         if not self._faults.hung:
             self._answer_canaries()

@@ -2,6 +2,7 @@
 cache holds; and when it does so.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -281,6 +282,7 @@ async def test_what_a_decode_step_cached_is_said_at_the_next_interval(
     # A delta is told before the events of its step: the first token comes with the prefill, token
     # 11 with decode step 10.
     assert tokens_when_said == [1, 11]
+    await asyncio.sleep(0)  # the turn in which the last step's events are told
     assert [len(events) for events in published(outlet)] == [
         2,
         1,
@@ -295,6 +297,7 @@ async def test_a_flush_empties_the_ranks_that_are_idle(
     engine = await started(*argv, "--page-size", "4", speedup="1")
     engine.submit(request_for(1, [1] * 8, 1, routed_dp_rank=0))
     await answers.end_of(f"{1:032x}")
+    await asyncio.sleep(0)  # the turn in which the step's events are told
     engine.submit(request_for(2, [1] * 8, 3000, routed_dp_rank=1, ignore_eos=True))
     assert not engine.flush_cache()
     idle, busy = engine._outlets
