@@ -1,6 +1,6 @@
 """kvmesh beside NVIDIA Dynamo, SGLang's gateway and SGLang's own server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from bench.figures.markdown import machine, number, pair, result, table
@@ -10,6 +10,14 @@ PEERS: Final = {
     "dynamo-rr": "Dynamo, round-robin",
     "dynamo-kv": "Dynamo, kv",
     "dynamo-fastokens": "Dynamo, fastokens",
+    "gateway": "SGLang's gateway",
+}
+
+ON_SIXTEEN_CORES: Final = {
+    "kvmesh": "kvmesh",
+    "asgi": "a bare ASGI app",
+    "dynamo-rr": "Dynamo, round-robin",
+    "dynamo-fastokens-kv": "Dynamo, kv and fastokens",
     "gateway": "SGLang's gateway",
 }
 
@@ -43,6 +51,7 @@ CASES: Final = {
 def sections() -> Iterator[str]:
     """A section for each result that a peer is in."""
     yield _standard()
+    yield _sixteen_cores()
     yield _prefix()
     yield _three_way()
     yield _two_gpus()
@@ -58,13 +67,36 @@ def _cpu(key: str, median: dict[str, Any]) -> str:
     return f"{value}{number(front)} + {number(behind)} {unit}{more}"
 
 
-def _standard() -> str:
-    found = result("standard")
-    rows = [
+def _work(found: dict[str, Any], names: Iterable[str]) -> list[list[str]]:
+    """A line for each row; nothing where a system has no part in it."""
+    return [
         [f"{row['title']} ({UNITS[row['headline']]})"]
-        + [_cpu(row["headline"], row["systems"][name]["median"]) for name in PEERS]
+        + [
+            _cpu(row["headline"], row["systems"][name]["median"]) if name in row["systems"] else ""
+            for name in names
+        ]
         for row in found["rows"].values()
     ]
+
+
+def _sixteen_cores() -> str:
+    found = result("standard_16_cores")
+    return f"""\
+## Beside its peers, on sixteen cores
+
+The same on a host of its own: {machine(found["machine"])}; {found["rounds"]} rounds, 3 of the paced
+rows. Each system had all cores: Dynamo and the gateway spread one process over as many as there is
+work for; kvmesh had one frontend process and one simulated worker, so that what it answers is what
+one core of either does ([more processes](#frontend-processes-on-cores-of-their-own)). It was before
+messages waited no longer than two milliseconds for the others of their turn ([decision
+54](decisions/0054-zmtp-on-the-loop.md)). The bare app does nothing but answer, in Python.
+
+{table(["work", *ON_SIXTEEN_CORES.values()], _work(found, ON_SIXTEEN_CORES))}"""
+
+
+def _standard() -> str:
+    found = result("standard")
+    rows = _work(found, PEERS)
     for moment, told in (
         ("after_load", "after the rows without limit"),
         ("after_load_paced", "after the paced rows"),
@@ -153,10 +185,10 @@ p50 / p99 in ms; CPU of the process that speaks HTTP. Requests without a whole a
 
 def _order() -> str:
     found = result("three_way_order")
-    systems = {"dynamo": "Dynamo, kv", "kvmesh": "kvmesh"}
+    systems = {"sglang": "SGLang's server", "dynamo": "Dynamo, kv", "kvmesh": "kvmesh"}
     return f"""\
-Above, kvmesh was started first. Whether that matters with few requests together is not decided: \
-on another host, with Dynamo started first, {found["medians"]["1"]["kvmesh"]["rounds"]} rounds gave:
+Above, kvmesh was started first. That matters with few requests together: on another host, started \
+in this order, {found["medians"]["1"]["kvmesh"]["rounds"]} rounds gave:
 
 {_rows(found, systems)}"""
 
