@@ -183,12 +183,12 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._cancel_wait()
         if len(self.headers) > HEADERS_MAX:
             self._refusal = (431, f"more than {HEADERS_MAX} request headers", "headers_too_large")
-            # stops the parser; send_400_response, which is called then, finds the refusal
-            raise ValueError(self._refusal[1])
-        if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
+        elif len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
             message = f"more than {PIPELINED_REQUESTS_MAX} requests wait for the one before"
             self._refusal = (400, message, "too_many_pipelined_requests")
-            raise ValueError(message)
+        if self._refusal is not None:
+            # stops the parser; send_400_response, which is called then, finds the refusal
+            raise ValueError(self._refusal[1])
         self._in_body, self._body_begun, self._bare_bytes = True, False, 0
         self._begin_cycle()
 

@@ -157,7 +157,7 @@ class Choice:
             )
         if self._rules.shows_nothing:
             return self._silenced(gain)
-        if gain.token_ids and self.finish_reason is not None:
+        if gain.token_ids and self._stopped_after_tokens is not None:
             self._cut_scores(gain)
         return gain
 
@@ -168,8 +168,8 @@ class Choice:
 
     def _cut_scores(self, gain: Gain) -> None:
         """Cuts what the engine made behind a stop string before it was told of it. A token that
-        ends the answer stays, shown or not: SGLang's server and vLLM's have its score, and whoever
-        sums scores or pairs them with tokens counts on it.
+        ends an answer by itself stays, shown or not: SGLang's server and vLLM's have its score, and
+        whoever sums scores or pairs them with tokens counts on it.
         """
         start = (
             count_tokens(self.trail.output)
