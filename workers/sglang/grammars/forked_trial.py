@@ -56,8 +56,10 @@ class ForkedTrial:
         """Kills the process."""
         self._process.kill()
 
-    async def gone(self) -> None:
-        """Waits until the process has ended."""
+    async def end(self) -> None:
+        """Kills the process, once connected, and waits until it is gone."""
+        self.writer.abort()
+        self.kill()
         await asyncio.to_thread(self._process.join)
 
 

@@ -14,7 +14,8 @@ from protocol.process.frames import LENGTH, framed
 from protocol.process.program import Program
 from workers.sglang.cpu.spares import spare_waits
 from workers.sglang.grammars.forked_trial import TITLE, ForkedTrial
-from workers.sglang.grammars.messages import Setup, Trial, Verdict
+from workers.sglang.grammars.messages import Trial, Verdict
+from workers.sglang.grammars.trial_setup import setup_of
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class TrialProcess:
         async with self._starting:
             if self._process is not None and self._process.runs:
                 return self._process, False
-            setup = await asyncio.to_thread(_setup_of, self._manager)
+            setup = await asyncio.to_thread(setup_of, self._manager)
             process = await self._started()
             process.writer.write(framed(setup))
             self._process, self._answers = process, {}
@@ -120,27 +121,9 @@ async def _read(process: Program | ForkedTrial, answers: _Answers) -> None:
             answer = answers.get(verdict.number)
             if answer is not None and not answer.done():
                 answer.set_result(verdict)
-    await process.end()
-    for answer in answers.values():
-        if not answer.done():
-            answer.set_exception(EOFError("the process that tries grammars has ended"))
-
-
-def _setup_of(manager: Any) -> Setup:
-    """Returns how SGLang's create_grammar_backend and XGrammarGrammarBackend set themselves up."""
-    tokenizer, model, server_args = manager.tokenizer, manager.model_config, manager.server_args
-    if hasattr(tokenizer, "init_xgrammar"):
-        info, _ = tokenizer.init_xgrammar()
-    else:
-        from xgrammar import TokenizerInfo  # noqa: PLC0415  # with the first grammar
-
-        eos = list(model.hf_eos_token_id) if model.hf_eos_token_id else None
-        info = TokenizerInfo.from_huggingface(
-            tokenizer, vocab_size=model.vocab_size, stop_token_ids=eos
-        )
-    return Setup(
-        tokenizer=info.serialize_json(),
-        vocab_size=model.vocab_size,
-        any_whitespace=not server_args.constrained_json_disable_any_whitespace,
-        max_whitespace_cnt=server_args.constrained_json_max_whitespace_cnt,
-    )
+    try:
+        await process.end()
+    finally:
+        for answer in answers.values():
+            if not answer.done():
+                answer.set_exception(EOFError("the process that tries grammars has ended"))
