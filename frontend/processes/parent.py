@@ -73,17 +73,22 @@ class Parent:
         pause_s, served_once, failures = PAUSE_S, False, 0
         while True:
             begun_at = self._loop.time()
-            child, code = await self._run_one(number)
+            try:
+                child, code = await self._run_one(number)
+                served = child.served
+                why = child.why or f"process {number + 1} ended with exit code {code}"
+            except OSError as error:  # the host has no process or descriptor left now
+                served, code = False, 1
+                why = f"process {number + 1} cannot be started: {error.strerror}"
             if self._leaves:
                 return code
-            why = child.why or f"process {number + 1} ended with exit code {code}"
-            served_once = served_once or child.served
-            failures = 0 if child.served else failures + 1
+            served_once = served_once or served
+            failures = 0 if served else failures + 1
             others_serve = any(other.serves for other in self._children.values())
             if not served_once or (failures >= FAILURES_MAX and not others_serve):
                 self._give_up(why)
                 return code
-            if child.served and self._loop.time() - begun_at > STEADY_S:
+            if served and self._loop.time() - begun_at > STEADY_S:
                 pause_s = PAUSE_S
             log.error("%s; starting it again in %g s", why, pause_s)
             if await self._left_within(pause_s):
