@@ -203,10 +203,11 @@ class _Host:
             for worker in ready:
                 self._starting.end(worker["worker_id"])
             elapsed_s = time.monotonic() - started_at
-            if not announced and len(self._served) == len(self._workers):
+            # that of whoever can be talked to, once all have served: it may be starting again
+            served = next((each for each in ready if use_of(each["service"]).try_path), None)
+            if not announced and served and len(self._served) == len(self._workers):
                 announced = True
                 progress.end()
-                served = next(each for each in ready if use_of(each["service"]).try_path)
                 say(f"serving {served['model']} ({served['engine']}) after {elapsed_s:.0f} s")
                 print(
                     how_to_talk(self._url, served["model"], served["service"]),
