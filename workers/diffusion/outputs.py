@@ -189,7 +189,7 @@ class Outputs:
         kept = self._kept.get(fetch.output_id)
         if kept is None:
             return OutputChunk(fetch.query_id)
-        kept.wanted_until = asyncio.get_running_loop().time() + WANTED_S
+        self.want(fetch.output_id)
         size_bytes = min(fetch.size_bytes, kept.output.size_bytes - fetch.offset_bytes)
         try:
             data = await self._read(kept, fetch.offset_bytes, size_bytes)

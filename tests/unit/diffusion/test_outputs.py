@@ -1,6 +1,7 @@
 """What was made is kept within its bounds, and what is being fetched is not dropped."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,32 @@ async def test_what_is_being_fetched_stays(tmp_path: Path) -> None:
     fourth = await kept(outputs, 40)
     assert [each.output_id in outputs for each in (first, third, fourth)] == [True, False, True]
     assert await read(outputs, first, 30) == bytes(range(30, 40))
+
+
+class _Slow(Folder):
+    """Has a piece read for longer than what is left of the wish before."""
+
+    def read(self, name: str, offset_bytes: int, size_bytes: int) -> bytes:
+        self.reading.set()
+        self.go_on.wait()
+        return super().read(name, offset_bytes, size_bytes)
+
+    reading = threading.Event()
+    go_on = threading.Event()
+
+
+async def test_a_piece_that_is_read_slowly_is_wanted_all_the_time(tmp_path: Path) -> None:
+    outputs = store(tmp_path)
+    output = await kept(outputs, 60, fetched=False)
+    outputs._place = slow = _Slow(tmp_path)
+    wish = outputs._kept[output.output_id].wanted_timer
+    assert wish is not None
+    reading = asyncio.create_task(read(outputs, output, size=30))
+    await asyncio.to_thread(slow.reading.wait)
+    ends_the_wish, owed = not wish.cancelled(), outputs.owed
+    slow.go_on.set()
+    assert await reading == bytes(range(30))
+    assert (ends_the_wish, owed) == (False, 1)
 
 
 @on_virtual_time
