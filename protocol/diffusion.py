@@ -185,6 +185,8 @@ class Job(Struct, frozen=True, omit_defaults=True):
     created_unix_s: Count
     percent: Annotated[int, Meta(ge=0, le=100)] = 0
     completed_unix_s: Count = 0
+    ended_s_ago: Count | None = None
+    """Is how long ago it ended when it was told, since hosts' clocks differ; None while it runs."""
     expires_unix_s: Count = 0
     prompt: Annotated[str, Meta(max_length=PROMPT_CHARS_MAX)] = ""
     seconds: float = 0.0

@@ -131,11 +131,12 @@ def furthest(jobs: Iterable[Job]) -> Job | None:
     )
 
 
-def as_watched_elsewhere(job: Job, unix_s: float) -> Job:
+def as_watched_elsewhere(job: Job) -> Job:
     """Returns a job as its client is to be told of it: one that failed just now for its worker's
     sake, or was stopped there, waits, since the frontend that watches it has it run elsewhere.
     """
     moves = job.error_code == RequestAborted.code or error_from_code(job.error_code, "").retryable
-    if job.status == "failed" and moves and unix_s - job.completed_unix_s <= MOVE_S_MAX:
+    just_now = job.ended_s_ago is not None and job.ended_s_ago <= MOVE_S_MAX
+    if job.status == "failed" and moves and just_now:
         return replace(job, status="queued", percent=0, completed_unix_s=0, error_code="", error="")
     return job

@@ -228,7 +228,7 @@ class Jobs:
         if job.status != "failed":
             return job
         own = self._memory.failure(job.job_id, self._loop.time())
-        return own or as_watched_elsewhere(job, self._unix_s())
+        return own or as_watched_elsewhere(job)
 
     def _add(self, watched: WatchedJob) -> None:
         self._watched[watched.request.job_id] = watched

@@ -119,7 +119,14 @@ class Jobs:
         ]
 
     def _told(self, job: Job) -> Job:
-        return replace(job, outputs=[each for each in job.outputs if each.output_id in self._kept])
+        ended_unix_s = self._ended_unix_s.get(job.job_id)
+        return replace(
+            job,
+            outputs=[each for each in job.outputs if each.output_id in self._kept],
+            ended_s_ago=(
+                None if ended_unix_s is None else max(0, int(self._unix_ms() / 1000 - ended_unix_s))
+            ),
+        )
 
     def _change(self, job_id: str, **changes: object) -> None:
         job = self._jobs.get(job_id)

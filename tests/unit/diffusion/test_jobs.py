@@ -45,8 +45,12 @@ async def test_a_job_says_why_it_failed(tmp_path: Path) -> None:
     await bench.end_of(1)
     [job] = bench.jobs(JOB)
     assert (job.status, job.error_code, job.error) == ("failed", "engine_fault", "out of memory")
+    assert job.ended_s_ago == 0
+    await asyncio.sleep(40.0)
+    assert bench.jobs(JOB)[0].ended_s_ago == 40
     bench.submit(2, job_id="video_2")
     await asyncio.sleep(STEP_S / 2)
+    assert bench.jobs("video_2")[0].ended_s_ago is None
     bench.engine.abort(named(2))
     [job] = bench.jobs("video_2")
     assert (job.status, job.error_code) == ("failed", "request_aborted")

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from frontend.inflight import jobs as jobs_module
 from frontend.inflight.job_memory import MOVE_S_MAX
@@ -202,6 +203,20 @@ async def test_a_generator_that_died_is_no_failure_while_it_is_tried_elsewhere()
     bench.complete(worker)
     await settled()
     assert await status_of(other) == "completed"
+
+
+async def test_clocks_of_other_hosts_do_not_say_whether_a_job_moves() -> None:
+    bench = JobBench()
+    worker = bench.maker("a")
+    await bench.begun()
+    other = other_frontend(bench)
+    bench.fail(worker, CRASHED)
+    [told] = bench.held["a"].values()
+    for skew_s in (-3_600, 0, 3_600):
+        failed = replace(told, completed_unix_s=told.completed_unix_s + skew_s)
+        for ended_s_ago, status in ((0, "queued"), (31, "failed"), (None, "failed")):
+            bench.held["a"][JOB] = replace(failed, ended_s_ago=ended_s_ago)
+            assert await status_of(other) == status
 
 
 async def test_a_job_that_generators_die_of_fails() -> None:
