@@ -162,6 +162,12 @@ class DiffusionEngine:
 
     async def _run(self) -> None:
         """Makes order after order until nothing waits."""
+        try:
+            await self._make_all()
+        finally:
+            self._task = None
+
+    async def _make_all(self) -> None:
         while (order := self._line.next()) is not None:
             if order.request.deadline_unix_ms < self._unix_ms():
                 self._end(order, _LATE)
@@ -183,7 +189,6 @@ class DiffusionEngine:
             self._finishing[making] = asyncio.create_task(self._finish(making))
             if len(self._finishing) > FINISHING_MAX:
                 await asyncio.wait({next(iter(self._finishing.values()))})
-        self._task = None
 
     async def _finish(self, making: Making) -> None:
         """Waits until what is made is written, and tells of it."""

@@ -162,6 +162,7 @@ class RankWatch:
         concluded from silence meanwhile.
         """
         self._heard_at += lateness_s
+        self._waiting_since += lateness_s
         if self._asked_at is not None and self._sent_at is not None:
             self._asked_at += lateness_s
             self._sent_at += lateness_s

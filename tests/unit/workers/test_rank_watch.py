@@ -50,6 +50,20 @@ def test_an_idle_rank_is_asked_after_the_wait_time(watch: RankWatch) -> None:
     )
 
 
+def test_a_stall_of_our_own_is_no_time_that_a_prompt_took() -> None:
+    def explained_s(stall_s: float) -> float:
+        watch = RankWatch(DEFAULTS, STEP_TOKENS)
+        watch.note_output(91.0)
+        watch.unfinished = 1
+        watch.note_prompt(2_048, 100.0)
+        watch.postpone(stall_s)
+        watch.note_output(100.1 + stall_s)
+        watch.note_prompt(2_048, 200.0 + stall_s)
+        return watch._prefills.explains_s(2_048, 200.0 + stall_s)
+
+    assert explained_s(10.0) == pytest.approx(explained_s(0.0))
+
+
 def test_traffic_proves_life(watch: RankWatch) -> None:
     watch.unfinished = 1
     for tenth in range(1, 1_000):
