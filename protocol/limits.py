@@ -27,7 +27,7 @@ CURVE_BYTES: Final = 64
 """Is more than encryption adds to a frame."""
 
 MESSAGES_QUEUED_MAX: Final = 16_384
-"""Is the high-water mark of each mesh socket, in messages.
+"""Is the high-water mark of each of libzmq's sockets of the mesh, in messages.
 
 Credits keep well below it; reaching it is an alarm, not flow control.
 """

@@ -230,8 +230,8 @@ class Membership:
         self._outputs.take(worker, answer)
 
     def _on_gone(self, identity: bytes) -> None:
-        """Looks for another connection of a worker, since ZMQ has none of this identity any more: a
-        process that dies closes it, and the next beat finds out.
+        """Looks for another connection of a worker, since the one of this identity is no more: a
+        process that dies closes it.
         """
         worker = self._registry.workers.get(identity)
         if worker is None:

@@ -163,32 +163,29 @@ class DiffusionEngine:
     async def _run(self) -> None:
         """Makes order after order until nothing waits."""
         try:
-            await self._make_all()
+            while (order := self._line.next()) is not None:
+                if order.request.deadline_unix_ms < self._unix_ms():
+                    self._end(order, _LATE)
+                    continue
+                order.stop_timer()
+                self._pace.begin(order.step_cost, asyncio.get_running_loop().time())
+                self._jobs.progress(order.job_id, 0)
+                making = self._making = Making(
+                    order,
+                    self._generator,
+                    self._outputs,
+                    heard=self._note_step,
+                    tell=self._tell_progress,
+                )
+                if not await making.freed():
+                    self._pace.give_up(asyncio.get_running_loop().time())
+                    self._canaries.ask_again()
+                self._making = None
+                self._finishing[making] = asyncio.create_task(self._finish(making))
+                if len(self._finishing) > FINISHING_MAX:
+                    await asyncio.wait({next(iter(self._finishing.values()))})
         finally:
             self._task = None
-
-    async def _make_all(self) -> None:
-        while (order := self._line.next()) is not None:
-            if order.request.deadline_unix_ms < self._unix_ms():
-                self._end(order, _LATE)
-                continue
-            order.stop_timer()
-            self._pace.begin(order.step_cost, asyncio.get_running_loop().time())
-            self._jobs.progress(order.job_id, 0)
-            making = self._making = Making(
-                order,
-                self._generator,
-                self._outputs,
-                heard=self._note_step,
-                tell=self._tell_progress,
-            )
-            if not await making.freed():
-                self._pace.give_up(asyncio.get_running_loop().time())
-                self._canaries.ask_again()
-            self._making = None
-            self._finishing[making] = asyncio.create_task(self._finish(making))
-            if len(self._finishing) > FINISHING_MAX:
-                await asyncio.wait({next(iter(self._finishing.values()))})
 
     async def _finish(self, making: Making) -> None:
         """Waits until what is made is written, and tells of it."""
