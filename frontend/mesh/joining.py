@@ -70,9 +70,12 @@ class Joining:
 
     def take_chunk(self, identity: bytes, chunk: FileChunk) -> None:
         """Takes a piece of a file; one that was not asked for is ignored."""
-        fetch = self._fetches.get((identity, chunk.sha256))
+        key = identity, chunk.sha256
+        fetch = self._fetches.get(key)
         if fetch is not None:
             fetch.add(chunk)
+            if fetch.over:  # its worker may wait long for the tokenizers of other models
+                del self._fetches[key]
 
     async def close(self) -> None:
         """Waits for what `give_up` has ended."""

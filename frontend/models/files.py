@@ -106,6 +106,11 @@ class FileFetch:
         self._received = bytearray()
         self._done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
+    @property
+    def over(self) -> bool:
+        """Tells whether nothing more is to come: the file is whole, or has failed."""
+        return self._done.done()
+
     def add(self, chunk: FileChunk) -> None:
         """Takes the next piece; one out of order or beyond the advertised size fails the fetch."""
         if self._done.done():
