@@ -60,7 +60,10 @@ class Joining:
 
     def begin(self, worker: Worker) -> None:
         """Begins to take a worker in."""
-        self._tasks[worker.identity] = asyncio.get_running_loop().create_task(self._join(worker))
+        task = asyncio.get_running_loop().create_task(self._join(worker))
+        self._tasks[worker.identity] = task
+        # not behind a `finally` of its own: one that is cancelled before it began has none
+        task.add_done_callback(partial(self._forget, worker.identity))
 
     def give_up(self, worker: Worker) -> None:
         """Gives up a worker that left before it was taken in."""
@@ -108,11 +111,12 @@ class Joining:
         except Exception:
             log.exception("cannot take worker %s", worker.worker_id)
             self._refuse(worker, "the frontend had an error while preparing the model")
-        finally:
-            if self._tasks.get(worker.identity) is asyncio.current_task():
-                del self._tasks[worker.identity]
-                for key in [key for key in self._fetches if key[0] == worker.identity]:
-                    del self._fetches[key]
+
+    def _forget(self, identity: bytes, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(identity) is task:
+            del self._tasks[identity]
+            for key in [key for key in self._fetches if key[0] == identity]:
+                del self._fetches[key]
 
     def _warn_of_other_files(self, model: str) -> None:
         """Warns of workers that were meant to encode for a model and never will, each time that one

@@ -1,6 +1,8 @@
 """Workers that join: what they share while their models are made ready."""
 
 import asyncio
+import gc
+import weakref
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, cast
@@ -100,3 +102,18 @@ async def test_a_file_that_has_come_is_not_under_way_while_its_model_loads(
     bench.may_load.set()
     await settled()
     assert sorted(bench.said[3:]) == [("first", Welcome.__name__), ("late", Welcome.__name__)]
+
+
+@pytest.mark.parametrize("when", ["at once", "while its file is under way"])
+async def test_nothing_is_kept_of_a_worker_that_leaves(when: str) -> None:
+    bench = Bench()
+    others = asyncio.all_tasks()
+    worker = bench.begin("hasty")
+    [task] = [weakref.ref(task) for task in asyncio.all_tasks() - others]
+    if when != "at once":
+        await settled()
+    bench.joining.give_up(worker)
+    await settled()
+    gc.collect()
+    assert task() is None
+    await bench.joining.close()
