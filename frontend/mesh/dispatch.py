@@ -253,7 +253,8 @@ class Dispatch:
         else:
             self._helping.pop(request_id, None)
         stream = worker.release(request_id)
-        self._sender.following.note_end(request_id)
+        if ends:
+            self._sender.following.note_end(request_id)
         entry = self.registry.entry_of(worker)
         if entry is not None:
             if stream is not None and ends:

@@ -6,11 +6,15 @@ import asyncio
 
 import pytest
 
+from frontend.fleet.encoders import ENCODE
 from frontend.fleet.stream import RequestStream
 from frontend.mesh import following
+from protocol.encoding import Encoded
 from protocol.errors import Overloaded, WorkerLost
 from protocol.generation import Finished
+from protocol.media import PromptMedia
 from protocol.membership import Capacity
+from protocol.replies import Delta, StepBatch
 from tests.unit.mesh.dispatch_bench import Bench
 
 SHARED = 1_024
@@ -83,6 +87,20 @@ async def test_nobody_waits_for_one_that_is_over(bench: Bench, how: str) -> None
     else:
         bench.give(worker, "r0", 0, Finished("stop", SHARED, 0))
     assert [name for name in sent(bench) if name != "r0"] == ["r1", "r2"]
+
+
+async def test_pictures_that_are_encoded_are_no_prompt_that_is_computed(bench: Bench) -> None:
+    encoder = bench.join("e", ENCODE, encoder="x")
+    worker = bench.join("w", encoder="x", fetches=True, capacity=CAPACITY)
+    picture = PromptMedia("image", b"first", 1, at=1_000, tokens=2)
+    await bench.place(tokens=SHARED, request_id="seeing", media=[picture])
+    await bench.place(tokens=SHARED, request_id="behind")
+    bench.sent.clear()
+    encoded = Delta("seeing", 0, b"", Encoded(1, 1, 2_000, 64))
+    bench.dispatch.take_step(encoder, StepBatch([encoded]))
+    assert sent(bench) == []
+    bench.give(worker, "seeing", 1)
+    assert sent(bench) == ["behind"]
 
 
 async def test_one_that_leaves_before_it_was_sent_never_is(bench: Bench) -> None:
