@@ -41,7 +41,8 @@ class Doubts:
         key = encoder.worker_id, request_id
         doubt = self._open[key] = loop.create_future()
         timer = loop.call_later(DOUBT_S_MAX, partial(self._settle, key, innocent=True))
-        doubt.add_done_callback(lambda _: timer.cancel())
+        # also when whoever asks no longer waits, which cancels it
+        doubt.add_done_callback(partial(self._close, key, timer))
         return doubt
 
     def hear(self, worker: Worker, delta: Delta) -> None:
@@ -54,3 +55,9 @@ class Doubts:
         doubt = self._open.pop(key, None)
         if doubt is not None and not doubt.done():  # its client may have left
             doubt.set_result(innocent)
+
+    def _close(
+        self, key: tuple[str, str], timer: asyncio.TimerHandle, _: asyncio.Future[bool]
+    ) -> None:
+        timer.cancel()
+        self._open.pop(key, None)

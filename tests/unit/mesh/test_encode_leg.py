@@ -212,6 +212,15 @@ async def test_an_encoder_that_says_nothing_more_had_not_encoded(
     assert not bench.dispatch._doubts
 
 
+async def test_a_doubt_is_over_when_its_client_leaves(bench: Seeing) -> None:
+    stream = await bench.see()
+    bench.dispatch.fail_all(bench.workers["w"], "died")
+    assert bench.dispatch._doubts
+    stream.error.doubt.cancel()  # as whoever awaits it does
+    await asyncio.sleep(0)
+    assert not bench.dispatch._doubts
+
+
 async def test_who_does_not_fetch_may_have_died_though_pictures_are_still_encoded() -> None:
     bench = Bench()
     bench.join("e", ENCODE, encoder="x")
