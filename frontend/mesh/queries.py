@@ -37,13 +37,15 @@ REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
 again: some tens of prompts are answered meanwhile.
 """
 
-_ELSEWHERE: Final = frozenset({NoWorker.code, Overloaded.code, WorkerLost.code})
-"""Lists the refusals after which another worker may answer."""
+_ELSEWHERE: Final = (NoWorker, Overloaded, WorkerLost, DeadlineExceeded)
+"""Lists the errors after which another worker may answer: the time that is over is that of the one
+asked, since a request whose own is over ends by itself.
+"""
 
 
 class Queries:
     """Queries asks workers, each question the one that has the fewest, and another one if it is
-    lost.
+    lost, full or silent.
 
     Args:
         send: sends a message to a worker; False when there is no room or nobody there.
@@ -74,7 +76,7 @@ class Queries:
 
         Raises:
             NoWorker: nobody serves the model, or whoever did was lost.
-            DeadlineExceeded: a worker was asked and gave no answer within ANSWER_S_MAX.
+            DeadlineExceeded: workers were asked, and none answered within its ANSWER_S_MAX.
             InvalidRequest, EngineFault: the worker says that no tokens can be made of it.
         """
         try:
@@ -94,6 +96,7 @@ class Queries:
     async def _ask(self, digest: str, query: Tokenize) -> Tokenized:
         tried: set[str] = set()
         crowded = called = False
+        late: DeadlineExceeded | None = None
         while True:
             worker = self._choose(digest, tried)
             if worker is None and crowded:
@@ -101,7 +104,7 @@ class Queries:
                 tried.clear()
                 crowded = False
             elif worker is None:
-                raise NoWorker(
+                raise late or NoWorker(
                     f"No worker can make tokens of prompts for the model {query.model!r} at "
                     "the moment."
                 )
@@ -113,16 +116,10 @@ class Queries:
             else:
                 tried.add(worker.worker_id)
                 try:
-                    answer = await self._answer(worker, query)
-                except WorkerLost:
-                    continue
-                if answer.failed is None:
-                    return answer
-                crowded = crowded or answer.failed.code == Overloaded.code
-                if answer.failed.code not in _ELSEWHERE:
-                    raise error_from_code(
-                        answer.failed.code, answer.failed.message, answer.failed.param
-                    )
+                    return await self._answer(worker, query)
+                except _ELSEWHERE as error:
+                    crowded = crowded or isinstance(error, Overloaded)
+                    late = error if isinstance(error, DeadlineExceeded) else late
 
     def _choose(self, digest: str, tried: set[str]) -> Worker | None:
         entry = self._registry.generation(digest)
@@ -173,7 +170,7 @@ class Queries:
         try:
             with self._open.asked(query.query_id, worker) as future:
                 async with asyncio.timeout(ANSWER_S_MAX):
-                    return await future
+                    answer = await future
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The prompt was not tokenized within {ANSWER_S_MAX:.0f} s."
@@ -182,6 +179,9 @@ class Queries:
             self._counts[worker.worker_id] -= 1
             if not self._counts[worker.worker_id]:
                 del self._counts[worker.worker_id]
+        if (failed := answer.failed) is not None:
+            raise error_from_code(failed.code, failed.message, failed.param)
+        return answer
 
 
 def _lost() -> WorkerLost:

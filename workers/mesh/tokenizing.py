@@ -65,7 +65,7 @@ class Tokenizing:
     def take(self, asker: Asker, query: Tokenize) -> None:
         """Answers a question, at once if it is refused.
 
-        An answer that finds no room is dropped: whoever asked asks another worker.
+        An answer that finds no room is dropped: whoever asked asks another worker in time.
         """
         if (self._images if query.images else self._prompts) is None:
             asker.send(

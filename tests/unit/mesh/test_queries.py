@@ -173,6 +173,33 @@ async def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ANSWER_S_MAX > 1
 
 
+async def test_what_a_silent_worker_does_not_answer_another_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("frontend.mesh.queries.ANSWER_S_MAX", 0)
+    workers = Workers("a", "b")
+    (task,) = await asked(workers, query())
+    monkeypatch.undo()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [name for name, _ in workers.sent] == ["a", "b"]
+    workers.answer(0, token_ids=b"late")  # from the silent one
+    workers.answer(1, token_ids=b"abcd")
+    assert (await task).token_ids == b"abcd"
+
+
+async def test_a_question_that_waited_too_long_at_a_worker_is_put_to_another_one() -> None:
+    workers = Workers("a", "b")
+    (task,) = await asked(workers, query())
+    for index in range(2):
+        workers.answer(index, failed=Failed("deadline_exceeded", "waited too long"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(DeadlineExceeded, match="waited too long"):
+        await task
+    assert [name for name, _ in workers.sent] == ["a", "b"]
+
+
 async def test_processors_are_asked_first_and_then_the_others() -> None:
     workers = Workers("a")
     workers.processor("p", CARD)
