@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class ModelLoader:
-    """A ModelLoader makes models servable and remembers the last few by digest."""
+    """A ModelLoader makes models servable and remembers those used last, by digest."""
 
     MODELS_KEPT_MAX = 32
     """Bounds the models remembered: a tokenizer with 150k tokens takes about 100 MB; a frontend
@@ -68,16 +68,16 @@ class ModelLoader:
         digest = hello.card.digest
         lock = self._of_one_model.setdefault(digest, asyncio.Lock())
         async with lock:
-            served = self._models.get(digest)
+            served = self._models.pop(digest, None)
             if served is None and use_of(hello.service).makes_media:
-                served = ServedModel(hello.card, NoTokenizer(), {})
+                return ServedModel(hello.card, NoTokenizer(), {})
             if served is None:
                 paths = await collect_files(hello.card.files, self._cache, request)
                 async with self._loading:
                     served = await asyncio.to_thread(self._load, hello.card, paths, ask)
-                self._models[digest] = served
-                while len(self._models) > self.MODELS_KEPT_MAX:
-                    del self._models[next(iter(self._models))]
+            self._models[digest] = served  # the latest used last, so the oldest go first
+            while len(self._models) > self.MODELS_KEPT_MAX:
+                del self._models[next(iter(self._models))]
             return served
 
     def _load(self, card: ModelCard, paths: Mapping[str, Path], ask: Ask) -> ServedModel:
