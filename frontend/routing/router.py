@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
+from frontend.routing.held import held_by
 from frontend.routing.policy import Policy, RankView
 from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.sessions import RankKey, Sessions
-from kv_events.index import overlaps
 from protocol.errors import InvalidRequest
 
 RouterMode = Literal["kv", "least-loaded", "power-of-two", "round-robin", "random"]
@@ -69,9 +69,8 @@ class Router:
         """
         return max(
             (
-                sum(overlaps([rank.blocks], route.blocks(rank.block_size_tokens))[0])
-                * rank.block_size_tokens
-                for rank in ranks
+                sum(overlap) * rank.block_size_tokens
+                for rank, overlap in zip(ranks, held_by(ranks, route), strict=True)
             ),
             default=0,
         )

@@ -26,9 +26,10 @@ from math import exp
 from random import Random
 from sys import float_info
 
+from frontend.routing.held import held_by
 from frontend.routing.policy import RankT
 from frontend.routing.route import BLOCK_TOKENS, Placement, RouteRequest, Weights
-from kv_events.index import NO_OVERLAP, Overlap, overlaps
+from kv_events.index import NO_OVERLAP
 
 
 class KvAware:
@@ -44,7 +45,7 @@ class KvAware:
         weights = route.weights or self._weights
         prompt, request = route.prompt_tokens, weights.request * BLOCK_TOKENS
         busy, idle, waiting = weights.prefill, weights.prefill * weights.idle, weights.waiting
-        held = _held(ranks, route)
+        held = held_by(ranks, route)
         costs: list[float] = []
         worth: list[float] = []
         best_cached_tokens = 0
@@ -97,13 +98,3 @@ class KvAware:
         scale = spread * temperature or float_info.min
         chances = [exp((lowest - cost) / scale) for cost in costs]
         return self._random.choices(range(len(costs)), chances)[0]
-
-
-def _held(ranks: Sequence[RankT], route: RouteRequest) -> list[Overlap]:
-    """Returns what each rank holds of the prompt; workers nearly always agree on the size of a
-    block.
-    """
-    sizes = {rank.block_size_tokens for rank in ranks}
-    if len(sizes) == 1:
-        return overlaps([rank.blocks for rank in ranks], route.blocks(sizes.pop()))
-    return [overlaps([rank.blocks], route.blocks(rank.block_size_tokens))[0] for rank in ranks]

@@ -1,6 +1,7 @@
 """The router: pins, sessions, predictions; and the policies that look at load alone."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, get_args
@@ -18,7 +19,7 @@ from frontend.routing.policy import Policy
 from frontend.routing.route import BLOCK_TOKENS, Placement, RouteRequest, Weights
 from frontend.routing.router import Lifetimes, Router, RouterMode, unmet_pins
 from frontend.routing.sessions import Sessions
-from kv_events.index import BlockBudget, Overlap, overlaps
+from kv_events.index import BlockBudget, Overlap, RankBlocks, overlaps
 from protocol.errors import InvalidRequest
 from protocol.kv_stream import GPU, HOST
 from tests.unit.routing.ranks import FakeRank, RecordingBlocks, fleet, prompt
@@ -180,6 +181,28 @@ def test_where_events_tell_what_is_not_in_gpu_memory_is_predicted_and_for_a_shor
     rank.blocks.expire(5.0 + LIFETIMES.predicted_s)
     assert set(rank.blocks.places) == set(hashes[:6])
     assert overlaps([rank.blocks], hashes) == [Overlap(4, 2)]
+
+
+def test_what_most_is_held_of_a_prompt_is_told_and_ranks_that_hold_the_same_are_walked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walked: list[RankBlocks] = []
+    overlap = RankBlocks.overlap
+
+    def counted(blocks: RankBlocks, hashes: Sequence[int]) -> Overlap:
+        walked.append(blocks)
+        return overlap(blocks, hashes)
+
+    monkeypatch.setattr(RankBlocks, "overlap", counted)
+    ranks, chooser, route = fleet(5), router(), prompt(10 * BLOCK_TOKENS)
+    for rank in ranks[:4]:
+        rank.hold(route, 3)
+    assert chooser.cached_tokens(ranks, route) == 3 * BLOCK_TOKENS
+    assert walked == [ranks[0].blocks]
+    other = FakeRank("other", block_size_tokens=2 * BLOCK_TOKENS)
+    other.hold(route, 1, 1)
+    assert chooser.cached_tokens([*ranks, other], route) == 4 * BLOCK_TOKENS
+    assert chooser.cached_tokens([], route) == 0
 
 
 def test_a_predicted_prefix_lives_as_long_as_the_prompt_that_goes_on_from_it() -> None:
