@@ -16,23 +16,25 @@ class LoadingWorkers:
 
     def __init__(self) -> None:
         self._loading: dict[str, tuple[Loading, float]] = {}
+        """Holds the one that was heard of longest ago first."""
 
     def note(self, loading: Loading, now: float) -> None:
         """Notes that a worker says that its engine is starting."""
-        self._loading = {
-            worker_id: noted
-            for worker_id, noted in self._loading.items()
-            if now - noted[1] <= LOADING_REMEMBERED_S
-        }
-        if len(self._loading) < LOADING_MAX:
-            self._loading[loading.worker_id] = (loading, now)
+        known = self._loading
+        known.pop(loading.worker_id, None)
+        while known and now - known[oldest := next(iter(known))][1] > LOADING_REMEMBERED_S:
+            del known[oldest]
+        if len(known) < LOADING_MAX:
+            known[loading.worker_id] = loading, now
 
     def found(self, worker_id: str) -> None:
         """Forgets a worker that introduced itself."""
         self._loading.pop(worker_id, None)
 
     def known(self, now: float) -> list[Loading]:
-        """Returns what those loading workers said that were heard of lately."""
+        """Returns what those loading workers said that were heard of lately, the one heard of last
+        at the end.
+        """
         return [
             loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S
         ]

@@ -53,7 +53,7 @@ def workers_shown(registry: Registry, now: float) -> tuple[list[WorkerStatus], i
     workers = [_loading(each) for each in registry.loading.known(now)] + connected
     left_out = max(0, len(workers) - WORKERS_MAX)
     if left_out:
-        workers.sort(key=lambda each: each.state == "ready")
+        workers.sort(key=lambda each: (each.state == "ready", each.worker_id))
     shown = workers[:WORKERS_MAX]
     shown.sort(key=lambda each: (each.model, each.stage or WHOLE, each.worker_id))
     return shown, left_out

@@ -59,7 +59,7 @@ def health_page(
                 "phase": loading.phase,
                 "elapsed_s": round(loading.elapsed_s, 1),
             }
-            for loading in registry.loading.known(now)
+            for loading in sorted(registry.loading.known(now), key=lambda each: each.worker_id)
         ],
     }
 
