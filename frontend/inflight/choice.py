@@ -127,7 +127,16 @@ class Choice:
         """Returns the tokens generated so far, packed u32: those that `completion_tokens`
         counts.
         """
-        return (self.trail.output + bytes(self._leg))[: self.completion_tokens * TOKEN_ID_BYTES]
+        return self.output_behind(0)
+
+    def output_behind(self, start: int) -> bytes:
+        """Returns `output` without its first `start` bytes; costs as much as it returns, unless
+        they end before this leg.
+        """
+        end, earlier = self.completion_tokens * TOKEN_ID_BYTES, self.trail.output
+        if start < len(earlier):
+            return (earlier + self._leg)[start:end]
+        return bytes(self._leg[start - len(earlier) : max(0, end - len(earlier))])
 
     def advance(self) -> Gain:
         """Returns what was gained since the last call; sets `finish_reason` when it was the

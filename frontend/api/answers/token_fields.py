@@ -58,9 +58,10 @@ class StreamedIds:
 
     def fragment(self, choice: Choice) -> bytes:
         """Returns the JSON of the tokens that came since the last chunk of the choice."""
-        output, told = choice.output, self._told.get(choice.index)
-        self._told[choice.index] = len(output)
-        fragment = b',"token_ids":' + _ids(output[told or 0 :])
+        told = self._told.get(choice.index)
+        new = choice.output_behind(told or 0)
+        self._told[choice.index] = (told or 0) + len(new)
+        fragment = b',"token_ids":' + _ids(new)
         return (
             fragment
             if told is not None or not self._prompts
