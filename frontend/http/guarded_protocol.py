@@ -160,13 +160,13 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._wait = self.loop.call_later(BODY_WAIT_S_MAX, self._body_late)
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            (behind_head,) = upgrade.args
-            head, self._plain_head = self._plain_head, b""
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.feed_data(head + data[behind_head:])
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data, self._plain_head = self._plain_head + data[upgrade.args[0] :], b""
+                self.parser = httptools.HttpRequestParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:

@@ -61,6 +61,15 @@ async def test_a_body_behind_a_wish_to_upgrade_is_no_request(connect):
     assert await reader.read() == b""
 
 
+async def test_several_may_wish_to_upgrade_in_one_read(connect):
+    reader, writer = await connect()
+    bodies = [b"x" * size for size in (5, 0, 3)]
+    head = START + WANTED[0] + b"content-length: %d\r\n\r\n"
+    writer.write(b"".join(head % len(body) + body for body in bodies))
+    for body in bodies:
+        await reader.readuntil(b"\r\n\r\n%d 2" % len(body))
+
+
 async def test_a_wish_to_upgrade_may_come_in_pieces(connect):
     request = START + WANTED[0] + b"content-length: 5\r\n\r\nhello"
     reader, writer = await connect()
