@@ -199,8 +199,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._lingering is not None:
             self._lingering.cancel()
-        if self._untaken:
-            self._hand_on(list(self._untaken), to_the_end=True)
+        # now, since nothing may come behind `lost`: their turn finds none
+        self._hand_on(self._all_untaken(), to_the_end=True)
         self._owner.lost(self, self._failure)
 
     def _write(self, data: bytes) -> None:
@@ -274,11 +274,14 @@ class Connection(asyncio.Protocol):
         self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        messages = list(self._untaken)
-        self._untaken.clear()
-        self._hand_on(messages)
+        self._hand_on(self._all_untaken())
         if not self._untaken and self._transport is not None:
             self._transport.resume_reading()
+
+    def _all_untaken(self) -> list[list[bytes]]:
+        messages = list(self._untaken)
+        self._untaken.clear()
+        return messages
 
 
 def _nothing(_: bytes) -> list[list[bytes]]:

@@ -333,6 +333,27 @@ async def test_a_flood_is_read_in_turns_and_none_of_it_lost(
     assert [(await bound.end.next())[1] for _ in range(100)] == [b"%d" % n for n in range(100)]
 
 
+async def test_what_waits_for_its_turn_where_an_answer_finds_nobody_is_handed_on_once(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MESSAGES_PER_TURN_MAX", 3)
+    end, router, place = End(), LoopRouter(address), place_of(address)
+
+    def handle(frames: Frames) -> None:
+        theirs.close()
+        router.send([frames[0], b"answer"])
+        end.heard.put_nowait(frames[1:])
+
+    with socket.socket(socket.AF_UNIX if isinstance(place, str) else socket.AF_INET) as theirs:
+        theirs.connect(place)
+        messages = [[b"%d" % number] for number in range(100)]
+        theirs.sendall(GREETING + ready(b"DEALER") + b"".join(map(packed, messages)))
+        router.open(handle, end.gone.put_nowait)
+        await end.next_gone()
+    assert [end.heard.get_nowait() for _ in range(end.heard.qsize())] == messages
+    router.close()
+
+
 async def test_no_more_is_kept_for_who_does_not_read_than_there_is_room_for(
     bound: Bound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
