@@ -37,10 +37,7 @@ class AddressBook:
         """The last resolution found nothing behind these of the given addresses."""
         self.given = list(dict.fromkeys(addresses))
         for address in self.given:
-            parts = urlsplit(address)
-            if parts.scheme not in ("tcp", "ipc") or (
-                parts.scheme == "tcp" and not (parts.hostname and _port(address))
-            ):
+            if not _is_well_formed(address):
                 raise StartError(f"--frontend takes tcp://HOST:PORT or ipc://PATH, got {address!r}")
 
     async def resolve(self) -> list[str]:
@@ -64,23 +61,25 @@ class AddressBook:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(RESOLVE_S_MAX):
-                infos = await loop.getaddrinfo(
-                    parts.hostname, _port(address), type=socket.SOCK_STREAM
-                )
-        except OSError:  # TimeoutError is one
+                infos = await loop.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+        except (OSError, ValueError):  # a timeout, or what a resolver thinks of a name
             return []
         hosts = dict.fromkeys(str(info[4][0]) for info in infos)
         return [
-            f"tcp://[{host}]:{_port(address)}" if ":" in host else f"tcp://{host}:{_port(address)}"
+            f"tcp://[{host}]:{parts.port}" if ":" in host else f"tcp://{host}:{parts.port}"
             for host in hosts
         ]
 
 
-def _port(address: str) -> int | None:
+def _is_well_formed(address: str) -> bool:
     try:
-        return urlsplit(address).port
+        parts = urlsplit(address)
+        if parts.scheme != "tcp":
+            return parts.scheme == "ipc"
+        # encoded as for look-ups: a label that is empty or longer than 63 bytes cannot be
+        return bool(parts.hostname and parts.hostname.encode("idna") and parts.port)
     except ValueError:
-        return None
+        return False
 
 
 def _is_literal(host: str) -> bool:

@@ -12,7 +12,17 @@ from workers.mesh.addresses import AddressBook
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "http://host:1", "tcp://host", "tcp://host:port", "tcp://:5550"]
+    "address",
+    [
+        "nonsense",
+        "http://host:1",
+        "tcp://host",
+        "tcp://host:port",
+        "tcp://:5550",
+        "tcp://[::1:5550",
+        "tcp://frontends..example:5550",
+        f"tcp://{'a' * 64}.example:5550",
+    ],
 )
 def test_a_malformed_address_is_refused(address: str) -> None:
     with pytest.raises(StartError):
@@ -46,6 +56,19 @@ async def test_a_name_stands_for_every_address_behind_it(
         "tcp://10.0.0.1:5550",
         "tcp://[fd00::1]:5550",
     ]
+
+
+@pytest.mark.parametrize("refusal", [socket.gaierror(), UnicodeError("label too long")])
+async def test_a_name_that_a_resolver_refuses_stands_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> list[Any]:
+        raise refusal
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", refuse)
+    book = AddressBook(["tcp://frontends:5550", "tcp://127.0.0.1:1"])
+    assert await book.resolve() == ["tcp://127.0.0.1:1"]
+    assert book.unresolved == {"tcp://frontends:5550"}
 
 
 async def test_a_name_server_that_never_answers_holds_up_nothing_else(
