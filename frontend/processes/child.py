@@ -17,16 +17,13 @@ from frontend.processes.messages import (
     ToParent,
     ToProcess,
     heard,
+    say,
     to_parent,
 )
-from protocol.process.frames import framed
 from protocol.process.parent_death import end_with_parent
 
 ANSWER_S_MAX: Final = 1.0
 """Bounds the wait for one process's answer, whose loop may stand still: a scrape waits for it."""
-
-UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Bounds what is held for a process that reads nothing; what comes beyond is not said."""
 
 MODULE: Final = "frontend.one_of_several"
 
@@ -87,9 +84,7 @@ class Child:
 
     def send(self, message: ToProcess) -> None:
         """Says something to the process, unless it has not read for long."""
-        transport = self._writer.transport
-        if not transport.is_closing() and transport.get_write_buffer_size() < UNREAD_BYTES_MAX:
-            self._writer.write(framed(message))
+        say(self._writer, message)
 
     async def ask(self, topic: str, body: bytes) -> bytes | None:
         """Returns the answer to a question; None if there is none in time."""

@@ -21,9 +21,9 @@ from frontend.processes.messages import (
     Told,
     ToParent,
     heard,
+    say,
     to_process,
 )
-from protocol.process.frames import framed
 
 ANSWERS_S_MAX: Final = 2.0
 """Bounds the wait for siblings' answers: twice what the parent gives each of them."""
@@ -72,7 +72,9 @@ class Link:
         self._send(Serving())
 
     def tell(self, topic: str, body: bytes) -> None:
-        """Tells all siblings something; who is not there does not hear it."""
+        """Tells all siblings something; who is not there does not hear it, nor does anybody while
+        the parent has not read for long.
+        """
         self._send(Tell(topic, body))
 
     async def ask(self, topic: str, body: bytes = b"") -> list[bytes]:
@@ -103,7 +105,7 @@ class Link:
             del self._open[number]
 
     def _send(self, message: ToParent) -> None:
-        self._writer.write(framed(message))
+        say(self._writer, message)
 
     async def _listen(self) -> None:
         try:

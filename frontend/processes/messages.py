@@ -11,10 +11,15 @@ import msgspec
 from msgspec import Struct
 
 from frontend.settings import FrontendSettings
-from protocol.process.frames import LENGTH
+from protocol.process.frames import LENGTH, framed
 
 FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bounds a message: the metrics of thousands of workers with many ranks are some ten megabytes."""
+
+UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bounds what is held for another process that reads nothing, but for one message; what comes
+beyond is not said.
+"""
 
 
 class Begin(Struct, frozen=True, tag="begin"):
@@ -121,6 +126,17 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
             raise EOFError("the parent has ended")
         read += piece
     return read
+
+
+def say(writer: asyncio.StreamWriter, message: "ToProcess | ToParent") -> None:
+    """Says something to the other side, unless that has not read for long.
+
+    Only Leave is said even then: a process that was stopped must find it when it goes on.
+    """
+    transport = writer.transport
+    has_room = transport.get_write_buffer_size() < UNREAD_BYTES_MAX
+    if not transport.is_closing() and (has_room or isinstance(message, Leave)):
+        writer.write(framed(message))
 
 
 async def heard(
