@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -56,35 +56,30 @@ def reserve_ports(count: int) -> int:
     slots = -(-count // SLOT_PORTS)
     starts = range(FIRST_PORT, LAST_PORT - slots * SLOT_PORTS + 1, SLOT_PORTS)
     for start in SystemRandom().sample(starts, min(_TRIES_MAX, len(starts))):
-        if _lock([start + slot * SLOT_PORTS for slot in range(slots)]) and all(
-            _is_free(port) for port in range(start, start + count)
-        ):
-            return start
+        with ExitStack() as locks:
+            if _lock([start + slot * SLOT_PORTS for slot in range(slots)], locks) and all(
+                _is_free(port) for port in range(start, start + count)
+            ):
+                locks.pop_all()  # left open: the kernel releases them with the process
+                return start
     raise NoPorts(f"found no {count} free ports in a row between {FIRST_PORT} and {LAST_PORT}")
 
 
-def _lock(starts: list[int]) -> bool:
-    """Lock every slot, or none.
-
-    A lock's descriptor is left open on purpose: the kernel releases it with the process.
-    """
+def _lock(starts: list[int], locks: ExitStack) -> bool:
+    """Lock every slot, as long as `locks` is not closed; false where somebody else has one."""
     directory = Path(tempfile.gettempdir()) / f"kvmesh-ports-{os.getuid()}"
-    held: list[int] = []
     for start in starts:
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
-            held.append(
-                descriptor := os.open(
-                    directory / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-                )
+            descriptor = os.open(
+                directory / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
             raise NoPorts(f"cannot reserve ports in {directory}: {error.strerror}") from None
+        locks.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            for each in held:
-                os.close(each)
             return False
     return True
 

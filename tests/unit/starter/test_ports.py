@@ -5,6 +5,7 @@ ended.
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def processes(tmp_path: Path, first: int) -> Iterator[list[Reserving]]:
     yield started
     for process in started:
         process.end()
+
+
+def descriptors() -> set[str]:
+    """Those of this process."""
+    return {each.name for each in Path("/proc/self/fd").iterdir()}
 
 
 def ports_of(answer: str, count: int) -> set[int]:
@@ -137,6 +143,21 @@ def test_a_lock_that_could_not_be_had_whole_is_given_back(own_range: int) -> Non
     with pytest.raises(NoPorts):
         reserve_ports(2 * SLOT_PORTS)
     reserve_ports(1)
+
+
+def test_a_search_that_found_nothing_keeps_neither_locks_nor_descriptors(
+    own_range: int, processes: list[Reserving]
+) -> None:
+    with ExitStack() as others:
+        for slot in range(3):
+            others.enter_context(socket.create_server(("127.0.0.1", own_range + slot * SLOT_PORTS)))
+        before = descriptors()
+        with pytest.raises(NoPorts):
+            reserve_ports(1)
+        assert descriptors() == before
+    assert {int(process.reserve(1)) for process in processes} == {
+        own_range + slot * SLOT_PORTS for slot in range(3)
+    }
 
 
 def test_the_whole_range_lies_below_the_ports_of_outgoing_connections() -> None:
