@@ -25,6 +25,7 @@ from kv_events.sglang_wire import (
     encode_sequence,
 )
 from protocol.errors import ProtocolViolation
+from protocol.process.log_floods import Complaint
 from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, asking_dealer, require_key, subscriber
 
@@ -111,6 +112,7 @@ class EngineStream:
         self._sink = sink
         self._counts = counts
         self._loop = asyncio.get_running_loop()
+        self._complaint = Complaint(self._loop.time)
         self._expected = 0
         self._last_unix_s = 0.0
         """Is the engine's time of the batch applied last."""
@@ -266,7 +268,8 @@ class EngineStream:
             # Its number stays missing, so that the gap it leaves is seen; a replay brings the same
             # bytes and then it counts as lost.
             self._counts.malformed += 1
-            log.warning("rank %d: %s", self._address.dp_rank, violation.message[:200])
+            if self._complaint.due():
+                log.warning("rank %d: %s", self._address.dp_rank, violation.message[:200])
             return None
 
     def _end_replay(self) -> None:

@@ -19,6 +19,7 @@ from protocol.kv_stream import (
     encode_message,
 )
 from protocol.membership import KvSource
+from protocol.process.log_floods import Complaint
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import (
@@ -50,7 +51,7 @@ class RankStream:
         self.table = BlockTable(block_size_tokens)
         self.number = 0
         """Is the number of the last published batch; 0 before the first."""
-        self._complained_s = -COMPLAINTS_S
+        self._complaint = Complaint(time.monotonic, COMPLAINTS_S)
 
     def on_events(self, events: Sequence[Event], engine_unix_s: float) -> None:
         """Publishes what the events change in blocks, if anything."""
@@ -61,7 +62,9 @@ class RankStream:
             except ProtocolViolation as violation:
                 # The rest of the rank's events may hang on this one: what they say is no longer
                 # known to be true.
-                self._complain(violation)
+                if self._complaint.due():
+                    said = violation.message
+                    log.error("rank %d: %s; its blocks are forgotten", self._dp_rank, said)
                 changes += self.table.clear()
         if changes:
             self._publish(changes, engine_unix_s)
@@ -69,12 +72,6 @@ class RankStream:
     def on_lost(self) -> None:
         """Publishes that nothing is known of the rank."""
         self._publish(self.table.clear(), time.time())
-
-    def _complain(self, violation: ProtocolViolation) -> None:
-        now = time.monotonic()
-        if now - self._complained_s >= COMPLAINTS_S:
-            self._complained_s = now
-            log.error("rank %d: %s; its blocks are forgotten", self._dp_rank, violation.message)
 
     def snapshot(self) -> Snapshot:
         """Returns all that the rank holds now."""
@@ -114,6 +111,7 @@ class KvPublisher:
         stream_id: int,
     ) -> None:
         self.stream_id = stream_id
+        self._complaint = Complaint(time.monotonic)
         self.streams: Mapping[int, RankStream] = {
             rank: RankStream(self, rank, block_size_tokens) for rank in dp_ranks
         }
@@ -154,7 +152,8 @@ class KvPublisher:
         try:
             request = decode_request(frames[_IDENTITY_FRAMES:])
         except ProtocolViolation as violation:
-            log.warning("dropped a malformed snapshot request: %s", violation.message[:200])
+            if self._complaint.due():
+                log.warning("dropped a malformed snapshot request: %s", violation.message[:200])
             return
         stream = self.streams.get(request.dp_rank)
         if request.stream_id == self.stream_id and stream is not None:

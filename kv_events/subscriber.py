@@ -23,6 +23,7 @@ from protocol.kv_stream import (
     encode_message,
 )
 from protocol.membership import KvSource
+from protocol.process.log_floods import Complaint
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, asking_dealer, require_key, subscriber
@@ -74,6 +75,7 @@ class KvSubscriber:
         self._key = key
         self._on_lag = on_lag
         self._loop = asyncio.get_running_loop()
+        self._complaint = Complaint(self._loop.time)
         self._by_stream: dict[int, Subscription] = {}
         self._socket = subscriber(context, key)
         self._pump = SocketPump(self._socket, self._on_batch)
@@ -192,7 +194,8 @@ class KvSubscriber:
 
     def _complain(self, violation: ProtocolViolation) -> None:
         self.malformed += 1
-        log.warning("dropped a malformed message of the KV plane: %s", violation.message[:200])
+        if self._complaint.due():
+            log.warning("dropped a malformed message of the KV plane: %s", violation.message[:200])
 
 
 def _hang_up(subscription: Subscription) -> None:

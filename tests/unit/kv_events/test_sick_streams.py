@@ -1,12 +1,14 @@
-"""A stream of KV events that makes something raise harms no other one."""
+"""A stream of KV events that makes something raise, or no sense, harms no other one and no log."""
 
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import zmq
 
 from kv_events.engine_stream import EngineStream, StreamAddress, StreamCounts
 from kv_events.index import BlockBudget, RankBlocks
+from kv_events.publisher import KvPublisher
 from kv_events.subscriber import KvSubscriber
 from protocol.membership import KvSource
 
@@ -50,4 +52,24 @@ async def test_a_batch_that_cannot_be_applied_is_lost_and_not_trusted_half() -> 
     stream._take(1, batch)  # it goes on behind
     assert taken == [()]
     stream.close()
+    context.destroy(linger=0)
+
+
+async def test_of_messages_that_make_no_sense_the_first_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    publisher = KvPublisher(
+        context, [0], block_size_tokens=4, bind="tcp://127.0.0.1:*", key=None, stream_id=1
+    )
+    subscriber = KvSubscriber(context, None, on_lag=lambda _: None)
+    sink: Any = SimpleNamespace()
+    stream = EngineStream(context, StreamAddress(0, "inproc://e", None), sink, StreamCounts())
+    for take in (publisher._on_request, subscriber._on_batch, stream._on_live):
+        caplog.clear()
+        for _ in range(3):
+            take([b"identity", b"", b"junk"])
+        assert len(caplog.records) == 1
+    for part in (publisher, subscriber, stream):
+        part.close()
     context.destroy(linger=0)
