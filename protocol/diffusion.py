@@ -185,8 +185,6 @@ class Job(Struct, frozen=True, omit_defaults=True):
     created_unix_s: Count
     percent: Annotated[int, Meta(ge=0, le=100)] = 0
     completed_unix_s: Count = 0
-    ended_s_ago: Count | None = None
-    """Is how long ago it ended when it was told, since hosts' clocks differ; None while it runs."""
     expires_unix_s: Count = 0
     prompt: Annotated[str, Meta(max_length=PROMPT_CHARS_MAX)] = ""
     seconds: float = 0.0
@@ -196,6 +194,8 @@ class Job(Struct, frozen=True, omit_defaults=True):
     error_code: Name = ""
     """Names a leaf of `protocol.errors`, where it failed."""
     error: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
+    ended_s_ago: Count | None = None
+    """Is how long ago it ended when it was told, since hosts' clocks differ; None while it runs."""
 
 
 class AskJobs(Struct, frozen=True, tag="ask_jobs", omit_defaults=True):

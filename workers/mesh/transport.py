@@ -1,4 +1,4 @@
-"""A worker reaches its frontends over the mesh's sockets, unless a simulation puts something else there."""
+"""A worker reaches its frontends over sockets, unless a simulation puts something else there."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
