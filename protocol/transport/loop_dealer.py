@@ -16,13 +16,14 @@ from protocol.transport.sockets import (
     IPC,
     RECONNECT_S,
     RECONNECT_S_MAX,
+    path_of,
     require_key,
 )
 
 log = logging.getLogger(__name__)
 
 Place = str | tuple[str, int]
-"""Is a path, or a host and a port."""
+"""Is a path or an abstract name, or a host and a port."""
 
 
 def place_of(address: str) -> Place:
@@ -33,9 +34,7 @@ def place_of(address: str) -> Place:
     """
     require_key(address, None)
     if address.startswith(IPC):
-        path = address.removeprefix(IPC)
-        # what begins with @ has no file: Linux's abstract names
-        return f"\0{path[1:]}" if path.startswith("@") else path
+        return path_of(address)
     try:
         parts = urlsplit(address)
         host, port = parts.hostname if parts.scheme == "tcp" else None, parts.port

@@ -149,6 +149,14 @@ def reached_at(host: str, endpoint: str) -> str:
     return endpoint if parts.scheme == "ipc" else f"tcp://{host}:{parts.port}"
 
 
+def path_of(address: str) -> str:
+    """Returns what an ipc address is to the kernel: the path of a file, or for what begins with @,
+    as ZeroMQ reads it too, one of Linux's abstract names, which begin with a zero.
+    """
+    path = address.removeprefix(IPC)
+    return f"\0{path[1:]}" if path.startswith("@") else path
+
+
 def is_local(address: str) -> bool:
     """Returns whether only this host can reach the address."""
     if address.startswith((IPC, "inproc://")):
@@ -184,7 +192,7 @@ def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKe
     """Returns a socket about to bind `address`, which admits only holders of the key."""
     require_key(address, key)
     if address.startswith(IPC):
-        require_unused(address.removeprefix(IPC))
+        require_unused(path_of(address))
     socket = context.socket(kind)
     _bound(socket)
     socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX + CURVE_BYTES)
@@ -195,8 +203,8 @@ def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKe
 
 
 def require_unused(path: str) -> None:
-    """Refuses a path where somebody listens, as the kernel does with ports: who binds it after that
-    would take it from them.
+    """Refuses a path or abstract name where somebody listens, as the kernel does with ports: who
+    binds it after that would take it from them.
 
     Raises:
         zmq.ZMQError: somebody listens there.

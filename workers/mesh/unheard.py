@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from protocol.transport.sockets import path_of
+
 log = logging.getLogger(__name__)
 
 SAID_AFTER_S: Final = 10.0
@@ -128,7 +130,7 @@ def _connected(address: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(PROBE_S_MAX)
-        connection.connect(address.removeprefix("ipc://"))
+        connection.connect(path_of(address))
     except OSError:
         connection.close()
         raise

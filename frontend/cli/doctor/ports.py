@@ -14,6 +14,7 @@ from frontend.cli.doctor.finding import Finding, fail, ok
 from frontend.cli.doctor.processes import listeners_at, members
 from frontend.cli.doctor.subject import Subject
 from protocol.siblings import sibling_address
+from protocol.transport.sockets import path_of
 
 ANSWER_S_MAX: Final = 3.0
 
@@ -71,9 +72,10 @@ def http_port(host: str, port: int, url: str) -> Finding:
 
 def mesh(address: str) -> Finding:
     """Returns a finding on the address that workers dial."""
-    scheme, _, rest = address.partition("://")
+    scheme, _, _ = address.partition("://")
     if scheme == "ipc":
-        return mesh_file(Path(rest))
+        path = path_of(address)
+        return _mesh_at(path) if path.startswith("\0") else mesh_file(Path(path))
     try:
         parts = urlsplit(address)
         host, port = (parts.hostname or "").replace("*", ""), parts.port or 0
@@ -101,19 +103,25 @@ def mesh_file(path: Path) -> Finding:
             f"{directory} may be written to by anybody",
             f"chmod 700 {directory}, so that nobody else puts a socket there.",
         )
+    return _mesh_at(str(path))
+
+
+def _mesh_at(path: str) -> Finding:
+    is_abstract = path.startswith("\0")
+    name = f"@{path[1:]}" if is_abstract else path
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ANSWER_S_MAX)
-            connection.connect(str(path))
+            connection.connect(path)
     except FileNotFoundError:
-        return ok("mesh", f"{path} is free")
+        return ok("mesh", f"{name} is free")
     except ConnectionRefusedError:
-        return ok("mesh", f"{path} is free; who had it has ended")
+        return ok("mesh", f"{name} is free" + ("" if is_abstract else "; who had it has ended"))
     except OSError as error:
         return fail(
-            "mesh", f"{path}: {error.strerror}", "Choose another with --mesh-bind, or remove it."
+            "mesh", f"{name}: {error.strerror}", "Choose another with --mesh-bind, or remove it."
         )
-    return ok("mesh", f"{path} is a running frontend's")
+    return ok("mesh", f"{name} is a running frontend's")
 
 
 def tcp(about: str, host: str, port: int, choose: str, *, ours: str = "") -> Finding:

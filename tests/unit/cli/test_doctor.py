@@ -277,6 +277,15 @@ def test_a_mesh_file_is_free_or_not(tmp_path: Path) -> None:
     assert ports.mesh_file(path).verdict == "fail"
 
 
+def test_an_abstract_name_is_free_or_not(tmp_path: Path) -> None:
+    address = f"ipc://@{tmp_path}"
+    assert ports.mesh(address).says == f"@{tmp_path} is free"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{tmp_path}")
+        listener.listen()
+        assert ports.mesh(address).says == f"@{tmp_path} is a running frontend's"
+
+
 def test_ports_of_workers_are_those_of_their_settings() -> None:
     known = {
         field.metadata["env"]

@@ -1,6 +1,9 @@
 """The pump: nothing that arrived stays unread, whatever sends fail meanwhile."""
 
 import asyncio
+import os
+import socket
+from pathlib import Path
 
 import pytest
 import zmq
@@ -75,6 +78,17 @@ def test_a_socket_that_leaves_the_host_needs_a_key(context: "zmq.Context[Socket]
         bound_router(context, "tcp://0.0.0.0:0", None)
     with pytest.raises(StartError, match="key"):
         connected_dealer(context, "tcp://frontend:5550", None)
+
+
+def test_a_file_is_not_in_the_way_of_an_abstract_name(
+    context: "zmq.Context[Socket]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"@{os.getpid()}-{tmp_path.name}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(name)
+        listener.listen()
+        bound_router(context, f"ipc://{name}", None).close(linger=0)
 
 
 def test_a_key_file_holds_64_hex_digits(tmp_path: object) -> None:

@@ -55,6 +55,15 @@ def test_a_socket_in_a_file_is_asked_too(
     assert "cannot be reached: No such file" in why_unheard(f"ipc://{tmp_path}/nobody", keyed=False)
 
 
+def test_an_abstract_name_is_asked_too(
+    context: "zmq.Context[zmq.Socket[bytes]]", tmp_path: Path
+) -> None:
+    address = f"ipc://@{tmp_path}"
+    with bound_router(context, address, None):
+        assert "does not answer" in why_unheard(address, keyed=False)
+    assert "cannot be reached: Connection refused" in why_unheard(f"{address}/nobody", keyed=False)
+
+
 def test_nobody_no_name_and_somebody_else_are_told_apart() -> None:
     assert "cannot be reached: Connection refused" in why_unheard(
         f"tcp://127.0.0.1:{free_port()}", keyed=False
