@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from protocol.transport.sockets import path_of
+from protocol.transport.zmtp import GREETING, MECHANISM, SIGNATURE, VERSION_END
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +22,6 @@ within a second or two.
 
 SAID_AGAIN_S: Final = 60.0
 PROBE_S_MAX: Final = 2.0
-
-_SIGNATURE: Final = b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"
-"""A ZMTP 3 greeting begins with these bytes (rfc.zeromq.org/spec/23).
-
-A version follows, and then the name of a mechanism of 20 bytes.
-"""
-
-_MECHANISM: Final = slice(12, 32)
 
 
 class Unheard:
@@ -80,9 +73,9 @@ def _what_it_says(greeting: bytes, *, keyed: bool) -> str:
         return (
             "HTTP is spoken there; --frontend takes the mesh address of a frontend, its --mesh-bind"
         )
-    if not (greeting[:1] == _SIGNATURE[:1] and len(greeting) == _MECHANISM.stop):
+    if not (greeting[:1] == SIGNATURE[:1] and len(greeting) == MECHANISM.stop):
         return "what answers there is no mesh port of a frontend"
-    their_key = greeting[_MECHANISM].rstrip(b"\0") == b"CURVE"
+    their_key = greeting[MECHANISM].rstrip(b"\0") == b"CURVE"
     if their_key and keyed:
         return "it has another mesh key: --mesh-key-file must be the same everywhere"
     if their_key:
@@ -113,9 +106,9 @@ def _greeting(address: str) -> bytes:
     said = b""
     with _connected(address) as connection:
         try:
-            connection.sendall(_SIGNATURE + b"\x03\x00")
-            while len(said) < _MECHANISM.stop and (
-                more := connection.recv(_MECHANISM.stop - len(said))
+            connection.sendall(GREETING[:VERSION_END])
+            while len(said) < MECHANISM.stop and (
+                more := connection.recv(MECHANISM.stop - len(said))
             ):
                 said += more
         except OSError:

@@ -5,6 +5,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Final
 
+from protocol.transport.zmtp import GREETING, MECHANISM, NULL, SIGNATURE, VERSION_END
+
 FIRST_WORD_S_MAX: Final = 0.5
 """Bounds how long a listener that speaks first may take for it; one of this host takes less than a
 millisecond, unless it is stopped.
@@ -13,11 +15,10 @@ millisecond, unless it is stopped.
 WORDS_S_MAX: Final = 2.0
 """Bounds each later wait for a word."""
 
-# The first words of a peer of ZMTP 3 (rfc.zeromq.org/spec/23): signature and major version. Who
-# listens has said its signature by then, and says the rest of its greeting, mechanism included,
-# upon these. Nothing more is said, so that nothing of it is a failed handshake.
-_ZMTP: Final = b"\xff" + bytes(8) + b"\x7f\x03"
-_MECHANISM: Final = slice(12, 32)
+# The first words of a peer: signature and version. Who listens has said its signature by then, and
+# says the rest of its greeting, mechanism included, upon these. Nothing more is said, so that
+# nothing of it is a failed handshake.
+_ZMTP: Final = GREETING[:VERSION_END]
 
 # Behind it a worker does what it is asked to, with POST; a GET changes nothing, and is refused
 # before anything else where a token is missing.
@@ -43,12 +44,12 @@ def spoken_at(host: str, port: int) -> Spoken:
         with suppress(TimeoutError):
             first = connection.recv(1)
         connection.settimeout(WORDS_S_MAX)
-        if first == _ZMTP[:1]:
+        if first == SIGNATURE[:1]:
             connection.sendall(_ZMTP)
-            greeting = first + _words(connection, _MECHANISM.stop - 1)
-            if len(greeting) == _MECHANISM.stop:
-                mechanism = greeting[_MECHANISM].rstrip(b"\0")
-                return Spoken.OPEN_MESH if mechanism == b"NULL" else Spoken.KEYED_MESH
+            greeting = first + _words(connection, MECHANISM.stop - 1)
+            if len(greeting) == MECHANISM.stop:
+                mechanism = greeting[MECHANISM].rstrip(b"\0")
+                return Spoken.OPEN_MESH if mechanism == NULL else Spoken.KEYED_MESH
         elif not first:
             connection.sendall(_HTTP)
             answer = _words(connection, 12)

@@ -1,6 +1,7 @@
 """What `kvmesh doctor` makes of planted facts: limits, disks, keys, GPUs, sockets, clocks."""
 
 import argparse
+import asyncio
 import os
 import resource
 import socket
@@ -32,6 +33,8 @@ from frontend.cli.doctor.report import exit_code
 from frontend.cli.doctor.subject import Subject, subject_of
 from frontend.settings import FrontendSettings
 from protocol.transport.curve import MeshKey
+from protocol.transport.loop_router import LoopRouter
+from starter.ports import free_port
 from workers.settings import WorkerSettings
 
 GIB = 2**30
@@ -317,6 +320,18 @@ def test_what_is_spoken_at_a_port_is_found_out() -> None:
     with mesh_socket(MeshKey(KEY)) as port:
         assert spoken_at("127.0.0.1", port) is Spoken.KEYED_MESH
     assert spoken_at("127.0.0.1", port) is Spoken.UNKNOWN
+
+
+async def test_a_mesh_on_the_loop_is_found_out_too() -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    failures: list[int] = []
+    router = LoopRouter(address, on_failure=failures.append)
+    router.open(lambda _: None, lambda _: None)
+    port = int(address.rpartition(":")[2])
+    assert await asyncio.to_thread(spoken_at, "127.0.0.1", port) is Spoken.OPEN_MESH
+    router.close()
+    await router.deserted()
+    assert failures == []
 
 
 @pytest.mark.parametrize(
