@@ -22,7 +22,11 @@ from protocol.limits import (
 from protocol.transport.connection_owner import Owner
 from protocol.transport.gathered_writes import GatheredWrites
 from protocol.transport.pump import TURN_S_MAX
-from protocol.transport.sockets import HANDSHAKE_S_MAX, LINGER_S_MAX
+from protocol.transport.sockets import (
+    HANDSHAKE_S_MAX,
+    LINGER_S_MAX,
+    ROUTER_SILENCE_S_MAX,
+)
 from protocol.transport.zmtp import (
     GREETING,
     NULL,
@@ -40,10 +44,8 @@ from protocol.transport.zmtp import (
 TICK_S: Final = 1.0
 """Is how often a connection is asked whether something was heard over it."""
 
-SILENCE_S_MAX: Final = 12.0
-"""Bounds how long a peer may give no sign of life, as a loop that stands still gives none: longer
-than frontends miss a worker (frontend/fleet/missed.py), whose connection must not end before.
-"""
+SILENCE_S_MAX: Final = ROUTER_SILENCE_S_MAX
+"""Bounds how long a peer may give no sign of life, as a loop that stands still gives none."""
 
 PONG_BYTES_UNSENT_MAX: Final = 64 * 1024
 """Bounds what is unsent to who is given signs of life: who reads none may ask without end."""

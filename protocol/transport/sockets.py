@@ -28,11 +28,21 @@ RECONNECT_S: Final = 0.1
 
 RECONNECT_S_MAX: Final = 2.0
 
+CONNECT_S_MAX: Final = 3.0
+"""Bounds one try of a connection, in which the kernel asks twice: it asks again after 1, 2, 4 … 64
+s, so that who was away for a minute would be missed for another.
+"""
+
 HANDSHAKE_S_MAX: Final = 5.0
 """Bounds how long a peer may take to prove the key; ZMQ's own 30 s are for dial-up."""
 
 SILENCE_S_MAX: Final = 3.0
 """Bounds how long a peer may be silent while it is asked for a sign of life every second."""
+
+ROUTER_SILENCE_S_MAX: Final = 12.0
+"""Bounds the same of who dialled us: longer than frontends miss a worker
+(frontend/fleet/missed.py), whose connection must not end before.
+"""
 
 IPC: Final = "ipc://"
 
@@ -52,6 +62,7 @@ def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
     """
     socket = _server(context, zmq.ROUTER, address, key)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _ms(ROUTER_SILENCE_S_MAX))
     return _attached(socket, socket.bind, address)
 
 
@@ -221,6 +232,7 @@ def _client(context: "zmq.Context[Socket]", kind: int, key: MeshKey | None) -> S
     """Returns a socket about to connect, which proves the key and expects it of the server."""
     socket = context.socket(kind)
     _bound(socket)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, _ms(CONNECT_S_MAX))
     if key is not None:
         key.protect_client(socket)
     return socket

@@ -262,7 +262,7 @@ def test_a_mesh_with_a_key_admits_only_its_holders(fleet: Fleet, tmp_path: Path)
     assert "somebody tried to join the mesh and could not" in frontend.output()
     for worker, why in (
         (stranger, "it has a mesh key and this worker none"),
-        (impostor, "it has another mesh key"),
+        (impostor, "if this is said again, the keys differ"),
     ):
         fleet.wait_until(lambda worker=worker, why=why: why in worker.output(), f"it says {why}")
 

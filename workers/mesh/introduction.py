@@ -4,6 +4,7 @@ others.
 
 import logging
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from protocol.limits import CREDIT_REQUESTS_MAX, MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, Heartbeat, Hello, RankLoad, RelayHello, Service, Stage
 from protocol.operated import Operated
+from protocol.process.log_floods import Complaint
 from workers.engine import EngineFacts
 from workers.mesh.kv_plane import KvPlane
 from workers.mesh.own_host import reached_from
@@ -128,6 +130,8 @@ class Introduction:
         self._kv = kv
         self._door = door
         self._operated = operated
+        self._complaints: dict[str, Complaint] = {}
+        """Holds one for each address, since every beat would complain."""
 
     @property
     def takes_requests(self) -> bool:
@@ -147,7 +151,8 @@ class Introduction:
             bootstrap = self._hello and reached_from(address, self._hello.bootstrap)
             encodings = "" if self._door is None else self._door.address()
         except OSError as error:
-            log.warning("no way to the frontend at %s: %s", address, error.strerror)
+            if self._complaints.setdefault(address, Complaint(monotonic)).due():
+                log.warning("no way to the frontend at %s: %s", address, error.strerror)
             return None  # the next beat tries again
         if self._hello is not None:
             return replace(

@@ -77,7 +77,10 @@ def _what_it_says(greeting: bytes, *, keyed: bool) -> str:
         return "what answers there is no mesh port of a frontend"
     their_key = greeting[MECHANISM].rstrip(b"\0") == b"CURVE"
     if their_key and keyed:
-        return "it has another mesh key: --mesh-key-file must be the same everywhere"
+        return (
+            "it has a mesh key, as this worker has; if this is said again, the keys differ: "
+            "--mesh-key-file must be the same everywhere"
+        )
     if their_key:
         return "it has a mesh key and this worker none: give it the same --mesh-key-file"
     return (

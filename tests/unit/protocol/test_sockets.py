@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 import zmq
 
+from frontend.fleet.missed import MISSED_S_MAX
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
-from protocol.transport.sockets import Socket, bound_router, connected_dealer, is_local
+from protocol.transport.sockets import (
+    CONNECT_S_MAX,
+    Socket,
+    asking_dealer,
+    bound_router,
+    connected_dealer,
+    is_local,
+    subscriber,
+)
 
 WAIT_S_MAX = 10.0
 
@@ -94,3 +103,24 @@ def test_a_file_is_not_in_the_way_of_an_abstract_name(
 def test_a_key_file_holds_64_hex_digits(tmp_path: object) -> None:
     with pytest.raises(StartError, match="64 hex"):
         MeshKey.from_file("/nowhere")
+
+
+async def test_a_keyed_connection_outlives_the_time_for_which_its_worker_is_missed(
+    context: "zmq.Context[Socket]",
+) -> None:
+    router = bound_router(context, "tcp://127.0.0.1:*", None)
+    assert router.getsockopt(zmq.HEARTBEAT_TIMEOUT) > 1_000 * MISSED_S_MAX
+    router.close(linger=0)
+
+
+async def test_no_try_of_a_connection_waits_for_the_kernels_next_one(
+    context: "zmq.Context[Socket]",
+) -> None:
+    nobody = "tcp://127.0.0.1:1"
+    for dialling in (
+        connected_dealer(context, nobody, None),
+        asking_dealer(context, nobody, None),
+        subscriber(context, None),
+    ):
+        assert dialling.getsockopt(zmq.CONNECT_TIMEOUT) == 1_000 * CONNECT_S_MAX
+        dialling.close(linger=0)

@@ -31,7 +31,7 @@ def context() -> Iterator["zmq.Context[zmq.Socket[bytes]]"]:
         (None, False, "does not answer"),
         (None, True, "it has no mesh key and this worker has one"),
         (KEY, False, "it has a mesh key and this worker none"),
-        (KEY, True, "it has another mesh key"),
+        (KEY, True, "if this is said again, the keys differ"),
     ],
 )
 def test_a_key_on_one_side_or_another_one_is_told(

@@ -58,7 +58,8 @@ class ForkedTrial:
 
     async def end(self) -> None:
         """Kills the process, once connected, and waits until it is gone."""
-        self.writer.abort()
+        if not self.writer.is_closing():  # by itself, where the process ended before
+            self.writer.abort()
         self.kill()
         await asyncio.to_thread(self._process.join)
 
