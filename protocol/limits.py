@@ -40,6 +40,9 @@ HTTP or heartbeats.
 NAME_CHARS_MAX: Final = 256
 """Bounds model names, worker ids and other labels that a peer supplies."""
 
+PATH_CHARS_MAX: Final = 4_096
+"""Bounds a path that a worker tells of, as Linux does."""
+
 MESSAGE_CHARS_MAX: Final = 2_000
 """Bounds the error text that a worker supplies; longer text is cut before it is sent."""
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.disaggregation import BootstrapServer
-from protocol.fields import Count, DpRank, Name, Positive
+from protocol.fields import Count, DpRank, Name, PathName, Positive
 from protocol.limits import (
     ADAPTERS_MAX,
     ALIASES_MAX,
@@ -221,6 +221,9 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     fetches_encodings: bool = False
     """Says that the worker takes, instead of pictures, what others made of them."""
     operated: Operated | None = None
+    model_path: PathName = ""
+    tokenizer_path: PathName = ""
+    """Is where the engine has it from: a folder of the worker's host, or a hub's repository."""
 
 
 class AdapterList(Struct, frozen=True, tag="adapters"):

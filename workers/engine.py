@@ -160,6 +160,11 @@ class EngineFacts(Struct, frozen=True):
     capacity: Capacity
     version: str
     """The version names the engine for people: "sglang 0.5.23 on cpu", "sim"."""
+    model_path: str = ""
+    tokenizer_path: str = ""
+    """The engine has its model and its tokenizer from these folders of this host, or repositories
+    of a hub; empty where nobody asks.
+    """
     kv_streams: Sequence[StreamAddress] = ()
     """The ranks of this host publish their KV events at these addresses, in rank order; none if
     they do not.

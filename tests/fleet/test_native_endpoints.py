@@ -235,7 +235,17 @@ def test_what_cannot_be_tokenized_is_a_400_that_names_it(
 
 def test_pages_that_sglangs_tools_ask_for(http: httpx.Client) -> None:
     for path in ("/model_info", "/get_model_info"):
-        assert http.get(path).json()["model_path"] == "demo"
+        told = http.get(path).json()
+        assert told["served_model_name"] == "demo"
+        # bench_serving has its tokenizer from there, unless it is told of another
+        assert (Path(told["tokenizer_path"]) / "tokenizer.json").exists()
+        assert told["model_path"] == told["tokenizer_path"]
     for path in ("/server_info", "/get_server_info"):
-        assert http.get(path).json()["context_length"] == 4096
+        told = http.get(path).json()
+        assert told["context_length"] == 4096
+        assert (Path(told["tokenizer_path"]) / "tokenizer.json").exists()
+        states = told["internal_states"]
+        assert len(states) == told["dp_size"] == states[0]["dp_size"]
+        running = [state["effective_max_running_requests_per_dp"] for state in states]
+        assert sum(running) == told["max_running_requests"]
     assert http.post("/tokenize", json={"model": "nobody", "prompt": "a"}).status_code == 404

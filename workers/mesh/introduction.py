@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from protocol.limits import CREDIT_REQUESTS_MAX, MESSAGE_CHARS_MAX
+from protocol.limits import CREDIT_REQUESTS_MAX, MESSAGE_CHARS_MAX, PATH_CHARS_MAX
 from protocol.membership import Capacity, Heartbeat, Hello, RankLoad, RelayHello, Service, Stage
 from protocol.operated import Operated
 from protocol.process.log_floods import Complaint
@@ -57,6 +57,8 @@ def hello_of(
         capacity=capacity,
         credit_requests=credit_requests,
         engine=facts.version,
+        model_path=facts.model_path[:PATH_CHARS_MAX],
+        tokenizer_path=facts.tokenizer_path[:PATH_CHARS_MAX],
         bootstrap=facts.bootstrap,
         fetches_encodings=fetches_encodings,
     )

@@ -81,6 +81,8 @@ def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         card_files=card_files,
         capacity=capacity,
         version="sim",
+        model_path=str(model_dir),
+        tokenizer_path=str(model_dir),
         generates=not settings.is_embedding,
         disaggregation_mode=cast(
             "Literal['null', 'prefill', 'decode']", settings.disaggregation_mode

@@ -2,14 +2,21 @@
 what they ask a server before they begin.
 """
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice, repeat
+from typing import Any, Final
 
 from fastapi import FastAPI
 
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.registry import Registry
+from frontend.fleet.worker import Worker
 from frontend.models.services import use_of
 from protocol.errors import NoWorker
+from protocol.membership import Capacity
+
+RANKS_TOLD_MAX: Final = 1_024
+"""Bounds the ranks that the page of the server lists: a tool reads the first, and sums a few."""
 
 
 def add_native_pages(app: FastAPI, registry: Registry) -> None:
@@ -26,9 +33,7 @@ def add_native_pages(app: FastAPI, registry: Registry) -> None:
     async def model_info() -> dict[str, Any]:
         entry = first()
         card = entry.served.card
-        return {
-            "model_path": card.name,
-            "tokenizer_path": card.name,
+        return _paths(entry) | {
             "served_model_name": card.name,
             "is_generation": use_of(entry.service).generates,
             "preferred_sampling_params": None,
@@ -40,11 +45,11 @@ def add_native_pages(app: FastAPI, registry: Registry) -> None:
         entry = first()
         card = entry.served.card
         workers = sorted(entry.workers, key=lambda worker: worker.worker_id)
-        return {
-            "model_path": card.name,
+        dp_size = sum(worker.hello.capacity.dp_size for worker in workers)
+        return _paths(entry) | {
             "served_model_name": card.name,
             "context_length": card.context_length,
-            "dp_size": sum(worker.hello.capacity.dp_size for worker in workers),
+            "dp_size": dp_size,
             "max_total_num_tokens": sum(
                 worker.hello.capacity.kv_tokens * worker.hello.capacity.dp_size
                 for worker in workers
@@ -54,9 +59,31 @@ def add_native_pages(app: FastAPI, registry: Registry) -> None:
                 for worker in workers
             ),
             "engines": [worker.hello.engine for worker in workers],
-            "internal_states": [],
+            "internal_states": [
+                {
+                    "dp_size": dp_size,
+                    "effective_max_running_requests_per_dp": capacity.requests_running_max,
+                    "memory_usage": {"token_capacity": capacity.kv_tokens},
+                }
+                for capacity in islice(_capacities(workers), RANKS_TOLD_MAX)
+            ],
         }
 
     for path, page in (("model_info", model_info), ("server_info", server_info)):
         app.add_api_route(f"/{path}", page, methods=["GET"])
         app.add_api_route(f"/get_{path}", page, methods=["GET"], include_in_schema=False)
+
+
+def _paths(entry: ModelEntry) -> dict[str, str]:
+    """Where the first worker has its model and tokenizer from: SGLang's tools read them there."""
+    hello = min(entry.workers, key=lambda worker: worker.worker_id).hello
+    name = entry.served.card.name
+    return {
+        "model_path": hello.model_path or name,
+        "tokenizer_path": hello.tokenizer_path or name,
+    }
+
+
+def _capacities(workers: Iterable[Worker]) -> Iterator[Capacity]:
+    for worker in workers:
+        yield from repeat(worker.hello.capacity, worker.hello.capacity.dp_size)
