@@ -23,7 +23,7 @@ from protocol.kv_stream import (
     encode_message,
 )
 from protocol.membership import KvSource
-from protocol.process.log_floods import Complaint
+from protocol.process.log_floods import SAID_EVERY_S, Complaint
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, asking_dealer, require_key, subscriber
@@ -35,6 +35,11 @@ SNAPSHOTS_HELD_MAX: Final = 2
 that sends them.
 """
 
+UNKNOWN_S_MAX: Final = 10.0
+"""Bounds how long nothing is said of a source whose ranks' blocks are not known: a worker comes
+within seconds, and a snapshot is asked for again.
+"""
+
 TICK_S: Final = 0.25
 """Is how often feeds are told the time: as often as heartbeats come."""
 
@@ -42,16 +47,38 @@ TICK_S: Final = 0.25
 class Subscription:
     """A Subscription, which `KvSubscriber.subscribe` makes, holds the feeds of one source."""
 
-    def __init__(self, source: KvSource) -> None:
+    def __init__(self, source: KvSource, now: float = 0.0) -> None:
         self.source = source
+        self.known_at = now
+        """Is when every rank's blocks were known last, or when it was begun."""
         self.feeds: dict[int, RankFeed] = {}
         """Maps a DP rank to its feed."""
         self.dealer: SocketPump | None = None
+        self._said_again_at = now
 
     @property
     def current(self) -> bool:
         """Tells whether every rank's blocks are up to date."""
         return all(feed.current for feed in self.feeds.values())
+
+    def unknown_s(self, now: float) -> float:
+        """Returns for how long some rank's blocks have not been known; 0.0 where all are."""
+        if self.current:
+            self.known_at = now
+        return now - self.known_at
+
+    def say_unknown(self, now: float) -> None:
+        """Says once a minute that nothing is known, and where that may lie."""
+        if now >= self._said_again_at:
+            self._said_again_at = now + SAID_EVERY_S
+            log.warning(
+                "what is cached behind %s has not been known for %.0f s, so its ranks are chosen "
+                "by load: it and %s must be reachable from here, at the --kv-host and --kv-port "
+                "of the worker",
+                self.source.events,
+                now - self.known_at,
+                self.source.snapshots,
+            )
 
 
 class KvSubscriber:
@@ -93,11 +120,11 @@ class KvSubscriber:
             raise ValueError("a stream of this id is followed already")
         require_key(source.events, self._key)
         require_key(source.snapshots, self._key)
-        subscription = Subscription(source)
+        now = self._loop.time()
+        subscription = Subscription(source, now)
         if not self._others_at(source.events):
             self._socket.connect(source.events)
         self._by_stream[source.stream_id] = subscription
-        now = self._loop.time()
         for rank in range(source.first_rank, source.first_rank + source.rank_count):
             ask = partial(self._ask, subscription, rank)
             subscription.feeds[rank] = RankFeed(blocks_of(rank), ask, self.counts, now)
@@ -186,8 +213,10 @@ class KvSubscriber:
                 for feed in subscription.feeds.values():
                     feed.on_time(now)
                 # Descriptors are for those who wait for an answer.
-                if subscription.dealer is not None and subscription.current:
+                if not (unknown_s := subscription.unknown_s(now)):
                     _hang_up(subscription)
+                elif unknown_s > UNKNOWN_S_MAX:
+                    subscription.say_unknown(now)
             except Exception:
                 # the others are told the time
                 log.exception("defect in the KV events from %s", subscription.source.events)
