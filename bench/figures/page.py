@@ -7,6 +7,7 @@ from bench.figures import (
     attacks,
     engines,
     faults,
+    gpus,
     legs,
     made,
     media,
@@ -38,6 +39,7 @@ def page() -> str:
     sections = [
         INTRODUCTION,
         *peers.sections(),
+        *gpus.sections(),
         *faults.sections(),
         *attacks.sections(),
         *routing.sections(),

@@ -1,4 +1,4 @@
-"""kvmesh beside NVIDIA Dynamo, SGLang's gateway and SGLang's own server."""
+"""kvmesh beside NVIDIA Dynamo and SGLang's gateway, on simulated engines."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -36,26 +36,12 @@ UNITS: Final = {
     "frontend_cpu_us_per_token": "µs of the frontend's CPU a token",
 }
 
-CASES: Final = {
-    "1": "1 together, 512 tokens in, 128 out",
-    "16": "16 together, the same",
-    "64": "64 together",
-    "256": "256 together",
-    "1024": "1,024 together",
-    "4k": "32 together, 4,096 in, 64 out",
-    "30k": "prompts of 30,000 tokens",
-    "shared": "32 together, of 4,096 + 256 in 16 share 4,096, 64 out",
-}
-
 
 def sections() -> Iterator[str]:
     """A section for each result that a peer is in."""
     yield _standard()
     yield _sixteen_cores()
     yield _prefix()
-    yield _three_way()
-    yield _two_gpus()
-    yield _bounds()
 
 
 def _cpu(key: str, median: dict[str, Any]) -> str:
@@ -80,7 +66,8 @@ def _work(found: dict[str, Any], names: Iterable[str]) -> list[list[str]]:
 
 
 def _sixteen_cores() -> str:
-    found = result("standard_16_cores")
+    found, since = result("standard_16_cores"), result("chat_16_cores")
+    alone = {name: ON_SIXTEEN_CORES[name] for name in ("kvmesh", "gateway", "asgi")}
     return f"""\
 ## Beside its peers, on sixteen cores
 
@@ -91,7 +78,11 @@ one core of either does ([more processes](#frontend-processes-on-cores-of-their-
 messages waited no longer than two milliseconds for the others of their turn ([decision
 54](decisions/0054-zmtp-on-the-loop.md)). The bare app does nothing but answer, in Python.
 
-{table(["work", *ON_SIXTEEN_CORES.values()], _work(found, ON_SIXTEEN_CORES))}"""
+{table(["work", *ON_SIXTEEN_CORES.values()], _work(found, ON_SIXTEEN_CORES))}
+
+Since then, on another such host, {since["rounds"]} rounds:
+
+{table(["work", *alone.values()], _work(since, alone))}"""
 
 
 def _standard() -> str:
@@ -142,88 +133,3 @@ In each cell: TTFT p50 / p99 in ms, the share of prompts that was cached, tokens
 {table(["work", *MODES.values()], rows)}
 
 ![the same as bars](../bench/results/prefix.png)"""
-
-
-def _turns(medians: dict[str, Any], name: str) -> str:
-    if name not in medians:
-        return ""
-    median = medians[name]
-    ttft = pair(median["ttft_p50_ms"], median["ttft_p99_ms"])
-    return f"{number(median['tokens_per_s'])}; {ttft}; {median['frontend_cpu_s']:.2f} s"
-
-
-def _rows(found: dict[str, Any], systems: dict[str, str]) -> str:
-    rows = [
-        [CASES[case]] + [_turns(medians, name) for name in systems]
-        for case, medians in found["medians"].items()
-    ]
-    return table(["work", *systems.values()], rows)
-
-
-def _refused(found: dict[str, Any]) -> int:
-    return sum(
-        median["not_ok"] for medians in found["medians"].values() for median in medians.values()
-    )
-
-
-def _three_way() -> str:
-    found = result("three_way")
-    systems = {"kvmesh": "kvmesh", "sglang": "SGLang's server", "dynamo": "Dynamo, kv"}
-    return f"""\
-## Beside SGLang's server and Dynamo, on one GPU
-
-`python -m bench.gpu.three_way`, {found["gpus"][0]}, the shape of Qwen3-0.6B, everything as it \
-comes but that idle engines sleep (`--sleep-on-idle`), \
-{found["medians"]["1"]["kvmesh"]["rounds"]} rounds in turns or more. In each cell: tokens/s; TTFT \
-p50 / p99 in ms; CPU of the process that speaks HTTP. Requests without a whole answer: \
-{_refused(found)}.
-
-{_rows(found, systems)}
-
-{_order()}"""
-
-
-def _order() -> str:
-    found = result("three_way_order")
-    systems = {"sglang": "SGLang's server", "dynamo": "Dynamo, kv", "kvmesh": "kvmesh"}
-    return f"""\
-Above, kvmesh was started first. That matters with few requests together: on another host, started \
-in this order, {found["medians"]["1"]["kvmesh"]["rounds"]} rounds gave:
-
-{_rows(found, systems)}"""
-
-
-def _two_gpus() -> str:
-    found = result("three_way_two_gpus")
-    systems = {"kvmesh": "kvmesh", "gateway": "SGLang's gateway", "dynamo": "Dynamo, kv"}
-    return f"""\
-## Beside SGLang's gateway and Dynamo, on two GPUs
-
-`python -m bench.gpu.three_way --gpus 2`, two H200: kvmesh and Dynamo with a worker on each, the \
-gateway (`cache_aware`) over an SGLang server on each; all six engines are up at once. \
-{found["medians"]["256"]["kvmesh"]["rounds"]} rounds in turns; cells as above. Requests without a \
-whole answer: {_refused(found)}.
-
-{_rows(found, systems)}"""
-
-
-def _bounds() -> str:
-    found = result("three_way_bounds")
-    systems = {
-        "kvmesh": "kvmesh",
-        "kvmesh-before": "kvmesh without the bounds",
-        "sglang": "SGLang's server",
-    }
-    rows = [
-        [f"{CASES[case]}, {medians['kvmesh']['rounds']} rounds"]
-        + [_turns(medians, name) for name in systems]
-        for case, medians in found["medians"].items()
-    ]
-    served = found["bench_serving"]["kvmesh sglang-oai-chat"]
-    return f"""\
-## What bounds on strangers and clients cost on one H100
-
-The same, beside kvmesh of the commit before those bounds. SGLang's own `bench_serving`, 500 chats
-at once against kvmesh: {number(served["output_throughput"])} tokens/s, {served["failed"]} failed.
-
-{table(["work", *systems.values()], rows)}"""
