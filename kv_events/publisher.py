@@ -7,17 +7,10 @@ from typing import Final
 
 import zmq
 
-from kv_events.block_table import BlockTable
-from kv_events.sglang_wire import Event
+from kv_events.cadence import Cadence
+from kv_events.rank_stream import RankStream
 from protocol.errors import ProtocolViolation
-from protocol.kv_stream import (
-    BlockBatch,
-    Change,
-    Snapshot,
-    decode_request,
-    encode_batch,
-    encode_message,
-)
+from protocol.kv_stream import BlockBatch, decode_request, encode_batch, encode_message
 from protocol.membership import KvSource
 from protocol.process.log_floods import Complaint
 from protocol.transport.curve import MeshKey
@@ -34,58 +27,11 @@ log = logging.getLogger(__name__)
 
 _IDENTITY_FRAMES: Final = 1
 
-COMPLAINTS_S: Final = 30.0
-"""Is the time between two log lines about events that make no sense: an engine that writes one
-writes many.
+GATHER_S: Final = 0.01
+"""Is the time in which what ranks do is told together: a batch costs its publisher and each
+subscriber three wakes of a thread, whatever is in it, and what was routed a moment ago is predicted
+(`kv_events.predictions`).
 """
-
-
-class RankStream:
-    """A RankStream is one rank's block table and the numbered stream of its changes: a
-    `kv_events.engine_stream.Sink`.
-    """
-
-    def __init__(self, publisher: "KvPublisher", dp_rank: int, block_size_tokens: int) -> None:
-        self._publisher = publisher
-        self._dp_rank = dp_rank
-        self.table = BlockTable(block_size_tokens)
-        self.number = 0
-        """Is the number of the last published batch; 0 before the first."""
-        self._complaint = Complaint(time.monotonic, COMPLAINTS_S)
-
-    def on_events(self, events: Sequence[Event], engine_unix_s: float) -> None:
-        """Publishes what the events change in blocks, if anything."""
-        changes: list[Change] = []
-        for event in events:
-            try:
-                changes += self.table.apply(event)
-            except ProtocolViolation as violation:
-                # The rest of the rank's events may hang on this one: what they say is no longer
-                # known to be true.
-                if self._complaint.due():
-                    said = violation.message
-                    log.error("rank %d: %s; its blocks are forgotten", self._dp_rank, said)
-                changes += self.table.clear()
-        if changes:
-            self._publish(changes, engine_unix_s)
-
-    def on_lost(self) -> None:
-        """Publishes that nothing is known of the rank."""
-        self._publish(self.table.clear(), time.time())
-
-    def snapshot(self) -> Snapshot:
-        """Returns all that the rank holds now."""
-        return Snapshot(
-            self._publisher.stream_id, self._dp_rank, self.number, self.table.snapshot()
-        )
-
-    def _publish(self, changes: list[Change], engine_unix_s: float) -> None:
-        self.number += 1
-        self._publisher.publish(
-            BlockBatch(
-                self._publisher.stream_id, self._dp_rank, self.number, engine_unix_s, changes
-            )
-        )
 
 
 class KvPublisher:
@@ -110,10 +56,18 @@ class KvPublisher:
         key: MeshKey | None,
         stream_id: int,
     ) -> None:
-        self.stream_id = stream_id
         self._complaint = Complaint(time.monotonic)
+        self._cadence = Cadence(self._leave, GATHER_S)
+        self._stream_id = stream_id
         self.streams: Mapping[int, RankStream] = {
-            rank: RankStream(self, rank, block_size_tokens) for rank in dp_ranks
+            rank: RankStream(
+                stream_id,
+                rank,
+                block_size_tokens,
+                publish=self._publish,
+                soon=self._cadence.soon,
+            )
+            for rank in dp_ranks
         }
         self._events = bound_publisher(context, bind, key)
         try:
@@ -128,25 +82,30 @@ class KvPublisher:
         """Returns what a Hello says of this publisher to a frontend that reaches us at `host`."""
         events, snapshots = (reached_at(host, endpoint) for endpoint in self._endpoints)
         return KvSource(
-            stream_id=self.stream_id,
+            stream_id=self._stream_id,
             events=events,
             snapshots=snapshots,
             first_rank=min(self.streams),
             rank_count=len(self.streams),
         )
 
-    def publish(self, batch: BlockBatch) -> None:
+    def close(self) -> None:
+        """Closes the sockets; nobody waits for what they hold."""
+        self._cadence.close()
+        self._router.close()
+        self._events.close(linger=0)
+
+    def _leave(self) -> None:
+        for stream in self.streams.values():
+            stream.leave()
+
+    def _publish(self, batch: BlockBatch) -> None:
         """Sends one batch to whoever listens and has room."""
         try:
             self._events.send_multipart(encode_batch(batch), zmq.DONTWAIT)
         except zmq.Again:
             # a gap to its subscribers, like any other
             log.debug("batch %d of rank %d found no room", batch.number, batch.dp_rank)
-
-    def close(self) -> None:
-        """Closes the sockets; nobody waits for what they hold."""
-        self._router.close()
-        self._events.close(linger=0)
 
     def _on_request(self, frames: list[bytes]) -> None:
         try:
@@ -156,7 +115,7 @@ class KvPublisher:
                 log.warning("dropped a malformed snapshot request: %s", violation.message[:200])
             return
         stream = self.streams.get(request.dp_rank)
-        if request.stream_id == self.stream_id and stream is not None:
+        if request.stream_id == self._stream_id and stream is not None:
             self._router.send([*frames[:_IDENTITY_FRAMES], *encode_message(stream.snapshot())])
 
 

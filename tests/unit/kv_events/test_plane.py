@@ -209,7 +209,8 @@ async def test_a_subscriber_that_stands_still_catches_up_by_snapshot(model_dir: 
         nothing = Removed(0, pack_hashes(range(128)))
         # more than the sockets' high-water marks and the kernel's buffers together
         for number in range(60_000):
-            stream._publish([nothing], float(number))
+            stream._tell([nothing], float(number))
+            stream.leave()
         await plane.run(prompt(40, 5))
         await follower.until_equal()
         assert follower.subscriber.counts.gaps >= 1
