@@ -15,7 +15,7 @@ from protocol.transport.curve import MeshKey
 from protocol.transport.door import Door
 from protocol.transport.loop_router import LoopRouter
 from protocol.transport.pump import OnFrames, Pump, SocketPump
-from protocol.transport.sockets import IPC, Socket, bound_router
+from protocol.transport.sockets import IPC, Socket, bound_router, path_of
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,9 @@ def open_port(context: "zmq.Context[Socket]", address: str, key: MeshKey | None)
             f"cannot bind the mesh to {address}: {error.strerror or error}; another address is "
             "given by --mesh-bind"
         ) from None
-    if not address.startswith(IPC):
+    if not address.startswith(IPC) or path_of(address).startswith("\0"):
         log.warning(
-            "any user of this host may join the mesh at %s: give it a key, or an ipc:// address",
+            "any user of this host may join the mesh at %s: give it a key, or the ipc:// of a file",
             address,
         )
     return port

@@ -5,6 +5,7 @@ pairs are derived from one 32-byte secret that every frontend and worker reads f
 one thing to distribute and to rotate.
 """
 
+from copy import copy
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ class MeshKey:
         socket.setsockopt(zmq.CURVE_SERVERKEY, self._server_public)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, self._client_public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._client_secret)
+
+    def for_another_context(self) -> "MeshKey":
+        """Returns the same key for sockets of another context, since its thread, which checks
+        clients, belongs to one.
+        """
+        twin = copy(self)
+        twin._authenticator = None
+        return twin
 
     def callback(self, domain: str, key: Any) -> bool:
         """Returns whether a client key is allowed, which pyzmq's authenticator asks."""

@@ -66,6 +66,36 @@ def test_two_legs_answer_as_one_worker_does(fleet: Fleet) -> None:
     assert [choice["finish_reason"] for choice in several["choices"]] == ["length"] * 3
 
 
+def test_a_pair_whose_mesh_leaves_the_host_meets_under_its_key(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    fleet = Fleet(tmp_path_factory.mktemp("keyed"))
+    key = fleet.directory / "mesh.key"
+    key.write_text("ab" * 32)
+    keyed = "--mesh-key-file", str(key)
+    try:
+        fleet.frontend(*keyed)
+        # as where one of its frontends is on another host
+        workers = [
+            leg(fleet, "prefill", "p", "--host", "0.0.0.0", *keyed),
+            leg(fleet, "decode", "d", *keyed),
+        ]
+        fleet.wait_for_workers(2)
+        with fleet.client() as client:
+            told = client.chat.completions.create(
+                model="kvmesh-demo",
+                messages=[{"role": "user", "content": "Hi"}],
+                max_tokens=12,
+                extra_body=TELL,
+            )
+        assert told.usage.completion_tokens == 12
+        legs = told.nvext["worker_id"]
+        assert (legs["prefill_worker_id"], legs["decode_worker_id"]) == ("p", "d")
+        assert [worker.stop(signal.SIGTERM) for worker in workers] == [0, 0]
+    finally:
+        fleet.stop()
+
+
 def test_a_leg_that_nobody_runs_is_said_and_comes_back(fleet: Fleet) -> None:
     leg(fleet, "decode", "d")
     fleet.wait_for_workers(1)

@@ -340,7 +340,7 @@ class SimulatedWorker:
             self.spec.settings,
             faults=self.faults,
             unix_ms=lambda: int(self._unix_ms()),
-            meetings=SimulatedMeetings(engines, self.process, self.server),
+            meetings=lambda _: SimulatedMeetings(engines, self.process, self.server),
         )
 
     def _encodes(self) -> EncoderEngine:

@@ -6,6 +6,7 @@ Each is imported when it is asked for: SGLang brings torch, and a host of fronte
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Final
 
@@ -193,8 +194,13 @@ def told_where_installed(told: Callable[[], str]) -> str:
 def _simulated(arguments: Arguments) -> Engine:
     with sim_argv(arguments) as argv:
         from workers.sim.engine import SimEngine  # noqa: PLC0415
+        from workers.sim.handover.opening import meetings_of  # noqa: PLC0415
 
-        return SimEngine.from_argv(argv, kv_events=arguments.settings.kv_events)
+        return SimEngine.from_argv(
+            argv,
+            kv_events=arguments.settings.kv_events,
+            meetings=partial(meetings_of, key=arguments.key),
+        )
 
 
 def help_of_sim() -> str:

@@ -24,8 +24,7 @@ from workers.sim.assembly import limits_of, open_outlets, ranks_of, read_model, 
 from workers.sim.embedding import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.handover.legs import Legs
-from workers.sim.handover.opening import open_legs
-from workers.sim.handover.ways import Meetings
+from workers.sim.handover.opening import OpenMeetings, meetings_of, open_legs
 from workers.sim.operating import SimRoutes
 from workers.sim.pictures import SimPictures
 from workers.sim.ranks import Ranks
@@ -55,7 +54,7 @@ class SimEngine:
     Args:
         faults: given by tests whose crashes must not be real.
         unix_ms: wall clock that deadlines are held against.
-        meetings: how an engine that runs legs of requests reaches others; over ZMQ if not given.
+        meetings: opens the ways by which engines that run legs of requests reach each other.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class SimEngine:
         *,
         faults: Faults | None = None,
         unix_ms: Callable[[], int] | None = None,
-        meetings: Meetings | None = None,
+        meetings: OpenMeetings = meetings_of,
     ) -> None:
         self._settings = settings
         self._faults = read_faults(settings.sim_fault, faults or Faults())
@@ -85,12 +84,13 @@ class SimEngine:
         self._live: _Live | None = None
 
     @classmethod
-    def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True) -> "SimEngine":
+    def from_argv(
+        cls, argv: Sequence[str], *, kv_events: bool = True, meetings: OpenMeetings = meetings_of
+    ) -> "SimEngine":
         """Returns an engine from its part of a command line.
 
         Args:
-            kv_events: publish them, where only this user reaches them unless the arguments say
-            where.
+            kv_events: publish them, for this user alone unless the arguments say where.
         Raises:
             StartError: an argument it does not have, or a value out of its range.
         """
@@ -99,7 +99,7 @@ class SimEngine:
             settings = replace(settings, disable_radix_cache=True)
         wanted = kv_events and not settings.disable_radix_cache
         config = with_events(settings.kv_events_config) if wanted else None
-        return cls(replace(settings, kv_events_config=config))
+        return cls(replace(settings, kv_events_config=config), meetings=meetings)
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts:
         """Reads the tokenizer, waits for --sim-startup-s, and is ready.
@@ -227,6 +227,8 @@ class SimEngine:
         if self._context is not None:
             self._context.term()
         live.telling.close(deltas)
+        if legs is not None:
+            await asyncio.to_thread(legs.meetings.close)
 
     async def kill(self) -> None:
         """Ends the engine as `stop` does: there is no process to kill."""

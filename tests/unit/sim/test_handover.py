@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from protocol.disaggregation import Bootstrap, BootstrapServer
 from protocol.generation import Finished, Generate
 from protocol.process.start_error import StartError
 from protocol.replies import Failed
+from protocol.transport.curve import MeshKey
 from tests.unit.sim.conftest import Answers
 from workers.engine import FAKE_BOOTSTRAP_HOST
 from workers.sim.engine import SimEngine
+from workers.sim.handover.opening import meetings_of
 
 Requests = Callable[..., Any]
 PROMPT = range(100)
@@ -44,8 +47,9 @@ class Side:
 class Pair:
     """A prefill engine, a decode engine, and a whole one to compare with."""
 
-    def __init__(self, model_dir: Path, request_for: Requests) -> None:
+    def __init__(self, model_dir: Path, request_for: Requests, key: MeshKey | None = None) -> None:
         self._argv = ["--model-path", str(model_dir), "--sim-speedup", "0"]
+        self._meetings = partial(meetings_of, key=key)
         self._request_for = request_for
         self.whole = self.side()
         self.prefill = self.side("prefill")
@@ -53,7 +57,7 @@ class Pair:
 
     def side(self, mode: str = "null", *more: str) -> Side:
         argv = [*self._argv, "--disaggregation-mode", mode, *more]
-        return Side(SimEngine.from_argv(argv, kv_events=False))
+        return Side(SimEngine.from_argv(argv, kv_events=False, meetings=self._meetings))
 
     def request(self, number: int, tokens: int = 6, prompt: Sequence[int] = PROMPT) -> Generate:
         return self._request_for(number, prompt, tokens)
@@ -104,6 +108,32 @@ async def test_two_legs_give_what_one_engine_gives(pair: Pair, prefill_first: bo
     assert pair.decode.answers.ends[name(1)] == pair.whole.answers.ends[name(1)]
     assert pair.prefill.answers.tokens[name(1)] == pair.whole.answers.tokens[name(1)][:1]
     assert (pair.decode.kv_tokens_used, pair.prefill.requests) == (0, 0)
+
+
+async def test_engines_of_other_hosts_meet_under_the_key_of_the_mesh(
+    model_dir: Path, request_for: Requests
+) -> None:
+    pair = Pair(model_dir, request_for, MeshKey(b"k" * 32))
+    pair.prefill = pair.side("prefill", "--host", "0.0.0.0")
+    sides = [pair.prefill, pair.decode]
+    for side in sides:
+        await side.start()
+    pair.prefill.server = replace(pair.prefill.server, host="127.0.0.1")  # as its worker tells it
+    for side, leg in zip(sides, pair.legs(1), strict=True):
+        side.engine.submit(leg)
+    for side in sides:
+        await side.answers.end_of(name(1))
+        assert isinstance(side.answers.ends[name(1)], Finished)
+        await side.engine.stop()
+
+
+async def test_without_a_key_no_engine_of_another_host_is_met(
+    model_dir: Path, request_for: Requests
+) -> None:
+    side = Pair(model_dir, request_for).side("prefill", "--host", "0.0.0.0")
+    with pytest.raises(StartError, match="the mesh needs a key"):
+        await side.start()
+    await side.engine.stop()
 
 
 async def test_many_legs_share_the_engines(pair: Pair) -> None:

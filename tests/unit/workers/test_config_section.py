@@ -143,7 +143,7 @@ def test_the_file_of_a_section_is_of_this_user_and_is_removed() -> None:
 def settings_of(arguments: Arguments, monkeypatch: pytest.MonkeyPatch) -> SimSettings:
     """What the simulated engine is told."""
     seen: list[SimSettings] = []
-    monkeypatch.setattr(SimEngine, "__init__", lambda _, settings: seen.append(settings))
+    monkeypatch.setattr(SimEngine, "__init__", lambda _, settings, **__: seen.append(settings))
     kind_for(arguments).engine(arguments)
     return seen[0]
 

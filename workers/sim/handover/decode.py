@@ -36,8 +36,8 @@ class DecodeLegs:
         fail: Callable[[str, Failed], None],
     ) -> None:
         self.server: BootstrapServer | None = None
+        self.meetings = meetings
         self._loop = asyncio.get_running_loop()
-        self._meetings = meetings
         self._begin = begin
         self._fail = fail
         self._callers = Callers(meetings, self._on_said)
@@ -85,7 +85,6 @@ class DecodeLegs:
         for request_id in [*self._coming, *self._awaited]:
             self._forget(request_id)
         self._callers.close()
-        self._meetings.close()
         return []
 
     def _forget(self, request_id: str) -> None:

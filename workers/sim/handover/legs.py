@@ -6,12 +6,19 @@ from typing import Protocol
 from protocol.disaggregation import BootstrapServer
 from protocol.generation import Generate
 from protocol.replies import Delta
+from workers.sim.handover.ways import Meetings
 
 
 class Legs(Protocol):
-    """Legs are the requests of an engine that runs one leg of each."""
+    """Legs are the requests of an engine that runs one leg of each.
+
+    Attributes:
+        server: where other engines meet this one, if they do.
+        meetings: the ways to them, to be closed by whoever closes the legs, behind these.
+    """
 
     server: BootstrapServer | None
+    meetings: Meetings
 
     def take(self, request: Generate) -> bool:
         """Tells whether the request is kept here for now, and not to be run yet."""
@@ -30,5 +37,5 @@ class Legs(Protocol):
         ...
 
     def close(self) -> list[str]:
-        """Returns the ids of all that was kept here, and closes what is open."""
+        """Returns the ids of all that was kept here, and closes all ways."""
         ...

@@ -5,6 +5,7 @@ from functools import partial
 
 from protocol.generation import Generate
 from protocol.replies import Failed
+from protocol.transport.curve import MeshKey
 from workers.sim.faults import Faults
 from workers.sim.handover.decode import DecodeLegs
 from workers.sim.handover.legs import Legs
@@ -14,10 +15,24 @@ from workers.sim.ranks import Ranks
 from workers.sim.settings import SimSettings
 from workers.sim.telling import Telling
 
+OpenMeetings = Callable[[SimSettings], Meetings]
+"""Opens the ways by which engines reach each other."""
+
+
+def meetings_of(settings: SimSettings, key: MeshKey | None = None) -> Meetings:
+    """Returns the ways by which engines reach each other over ZMQ, also of other hosts if there is
+    the mesh's key.
+    """
+    return SocketMeetings(
+        settings.host,
+        settings.disaggregation_bootstrap_port,
+        None if key is None else key.for_another_context(),
+    )
+
 
 def open_legs(  # noqa: PLR0917 - each once, and each of its own type
     settings: SimSettings,
-    meetings: Meetings | None,
+    open_meetings: OpenMeetings,
     faults: Faults,
     ranks: Ranks,
     run: Callable[[Generate], None],
@@ -31,7 +46,7 @@ def open_legs(  # noqa: PLR0917 - each once, and each of its own type
     """
     if settings.disaggregation_mode == "null":
         return None
-    meetings = meetings or SocketMeetings(settings.host, settings.disaggregation_bootstrap_port)
+    meetings = open_meetings(settings)
     if settings.disaggregation_mode == "prefill":
         return PrefillLegs(
             meetings,

@@ -58,7 +58,7 @@ class PrefillLegs:
         send_s: Callable[[int], float],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._meetings = meetings
+        self.meetings = meetings
         self._faults = faults
         self._run = run
         self._abort = abort
@@ -120,7 +120,6 @@ class PrefillLegs:
         for request_id in kept:
             self.aborted(request_id)
         self._listener.close()
-        self._meetings.close()
         return kept
 
     def _held(self, delta: Delta) -> bool:

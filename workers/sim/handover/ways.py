@@ -7,6 +7,7 @@ import zmq
 
 from protocol.disaggregation import BootstrapServer
 from protocol.process.start_error import StartError
+from protocol.transport.curve import MeshKey
 from protocol.transport.pump import OnFrames, Pump, SocketPump
 from protocol.transport.sockets import Socket, asking_dealer, bound_router
 from workers.sim.handover.messages import Said, decode, encode
@@ -33,7 +34,9 @@ class Meetings(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what all ways share; each must be closed before."""
+        """Gives back what all ways share; each must be closed before. It waits for a thread to end,
+        so it is no call for a loop that serves.
+        """
 
 
 class SocketMeetings:
@@ -41,18 +44,24 @@ class SocketMeetings:
 
     Args:
         host, port: where it listens; port 0 for any free one.
+        key: the mesh's, needed where others come from other hosts; for these ways alone, which
+        close it.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, key: MeshKey | None = None) -> None:
         self._host = host
         self._port = port
+        self._key = key
         self._context: zmq.Context[Socket] = zmq.Context()
 
     def listen(self, on_frames: OnFrames) -> tuple[Pump, BootstrapServer]:
         """As Meetings."""
         address = f"tcp://{self._host}:{self._port or '*'}"
         try:
-            socket = bound_router(self._context, address, None)
+            socket = bound_router(self._context, address, self._key)
+        except StartError:
+            self.close()
+            raise
         except zmq.ZMQError as error:
             self.close()
             raise StartError(f"--disaggregation-bootstrap-port: {address}: {error}") from None
@@ -62,10 +71,12 @@ class SocketMeetings:
     def dial(self, server: BootstrapServer, on_frames: OnFrames) -> Pump:
         """As Meetings."""
         address = f"tcp://{server.host}:{server.port}"
-        return SocketPump(asking_dealer(self._context, address, None), on_frames)
+        return SocketPump(asking_dealer(self._context, address, self._key), on_frames)
 
     def close(self) -> None:
         """As Meetings."""
+        if self._key is not None:
+            self._key.close()
         self._context.destroy(linger=0)
 
 
