@@ -31,6 +31,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     errors.RequestAborted: (499, "cancelled"),
     errors.WorkerLost: (502, "server_error"),
     errors.EncoderLost: (502, "server_error"),
+    errors.HandoverFailed: (502, "server_error"),
     errors.PoisonRequest: (500, "server_error"),
     errors.EngineFault: (500, "server_error"),
     errors.NotConforming: (500, "server_error"),

@@ -2,14 +2,16 @@
 
 Each leaf of MeshError says when it happens, in a sentence that docs/errors.md repeats to clients.
 InvalidRequest has further leaves (InvalidJson, UnsupportedParameter, ContextOverflow), and so has
-WorkerLost (EncoderLost).
+WorkerLost (EncoderLost, HandoverFailed).
 
 A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `error_from_code` makes
 it an exception again.
 """
 
 from collections.abc import Awaitable, Iterator
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
+
+from protocol.losses import MoveCause
 
 
 class MeshError(Exception):
@@ -201,35 +203,30 @@ class ShuttingDown(MeshError):
     retry_after_s = 1  # another frontend takes it at once
 
 
-LossCause = Literal["stopped", "died", "silent", "unhealthy", "restarted", "out_of_step"]
-"""Says why a worker is one no longer: it left on purpose; its process or engine died; nothing was
-heard from it; its engine does not answer; it introduced itself anew; messages between us were lost.
-"""
-
-
 class WorkerLost(MeshError):
     """A WorkerLost says that the worker is gone, or silent, that a request was sent to.
 
     Attributes:
-        cause: why the worker is one no longer.
+        cause: why the request cannot stay there.
         bystander: the request was in the engine's queue and not near its turn.
         doubt: comes to whether it is a bystander, where that is not known yet.
     """
 
     code = "worker_lost"
     retryable = True
+    cause: MoveCause = "stopped"
 
     def __init__(
         self,
         message: str,
         *,
         param: str | None = None,
-        cause: LossCause = "stopped",
+        cause: MoveCause | None = None,
         bystander: bool = False,
         doubt: Awaitable[bool] | None = None,
     ) -> None:
         super().__init__(message, param=param)
-        self.cause: LossCause = cause
+        self.cause = cause or self.cause
         self.bystander = bystander
         self.doubt = doubt
 
@@ -240,6 +237,15 @@ class EncoderLost(WorkerLost):
     """
 
     code = "encoder_lost"
+
+
+class HandoverFailed(WorkerLost):
+    """A HandoverFailed says that the KV cache of a prompt did not come over from the worker that
+    computed it to the one that was to generate, as when the two do not reach each other.
+    """
+
+    code = "handover_failed"
+    cause: MoveCause = "not_handed_over"
 
 
 class PoisonRequest(MeshError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from frontend.fleet.worker import Phase, Worker
-from protocol.errors import LossCause
+from protocol.losses import LossCause
 
 DEPARTED_MAX: Final = 32
 """Bounds the departures remembered: a screenful; the log has all."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from frontend.fleet.worker import Phase, Worker
-from protocol.errors import LossCause
+from protocol.losses import LossCause
 from protocol.membership import Stage
 
 MISSED_S_MAX: Final = 10.0

@@ -10,6 +10,7 @@ from frontend.fleet.encoders import Encoders
 from frontend.fleet.loading import LoadingWorkers
 from frontend.fleet.missed import MissedWorkers
 from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.partings import Partings
 from frontend.fleet.worker import Phase, Worker
 from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
@@ -38,6 +39,7 @@ class Registry:
         self.on_served: Callable[[], None] = lambda: None
         self.workers: dict[bytes, Worker] = {}
         self.encoders = Encoders()
+        self.partings = Partings()
         self.missed = MissedWorkers()
         self.departed = DepartedWorkers()
         self.loading = LoadingWorkers()
@@ -255,6 +257,7 @@ class Registry:
         if self.workers.get(worker.identity) is worker:
             del self.workers[worker.identity]
         self.encoders.remove(worker)
+        self.partings.forget(worker.worker_id)
         entry = self._entry_of.pop(worker, None)
         if entry is not None:
             entry.workers.remove(worker)

@@ -121,6 +121,11 @@ class RequestStream:
         return self.placement.rank.worker_id
 
     @property
+    def pair(self) -> tuple[str, str]:
+        """Returns the ids of the workers that compute its prompt and generate its answer."""
+        return self.prefill_placement.rank.worker_id, self.worker_id
+
+    @property
     def ended(self) -> bool:
         """Tells whether no more tokens of the request will come."""
         return (

@@ -22,15 +22,17 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from frontend.fleet.partings import Pair
 from frontend.fleet.worker import CLEARED_AFTER_TOKENS
 from frontend.routing.route import RouteRequest
-from protocol.errors import LossCause, PoisonRequest, WorkerLost
+from protocol.errors import PoisonRequest, WorkerLost
 from protocol.generation import Generate
 from protocol.limits import MOVED_PRIORITY
+from protocol.losses import MoveCause
 from protocol.requests import Asked
 from protocol.tokens import count_tokens
 
-DEATHS: Final[frozenset[LossCause]] = frozenset(("died", "silent", "unhealthy"))
+DEATHS: Final[frozenset[MoveCause]] = frozenset(("died", "silent", "unhealthy"))
 """Lists the losses that a request may have caused.
 
 A worker that leaves on purpose, or gave us up, is no sign against what it ran.
@@ -45,22 +47,26 @@ class Trail:
         moves: workers lost so far.
         alone: it is a suspect in its present leg.
         refused_by: ids of workers that would not have it.
+        parted: pairs of workers between which it waited in vain for its prompt's cache.
+        shuns: ids of workers that had a part in a hand-over of it that failed.
     """
 
-    __slots__ = ("_deaths", "_mute", "alone", "moves", "output", "refused_by")
+    __slots__ = ("_deaths", "_mute", "alone", "moves", "output", "parted", "refused_by", "shuns")
 
     def __init__(self) -> None:
         self.output = b""
         self.moves = 0
         self.alone = False
         self.refused_by: set[str] = set()
+        self.parted: set[Pair] = set()
+        self.shuns: set[str] = set()
         self._deaths = 0
         self._mute: set[str] = set()
         """Holds the ids of workers that ceased to answer with it aboard; at most one a move."""
 
     def lose(
         self,
-        cause: LossCause,
+        cause: MoveCause,
         leg: bytes,
         *,
         worker_id: str,

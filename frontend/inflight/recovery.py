@@ -18,6 +18,7 @@ from frontend.observe.loss_metrics import LossMetrics
 from frontend.routing.route import RouteRequest
 from protocol.errors import (
     EncoderLost,
+    HandoverFailed,
     InvalidRequest,
     MeshError,
     NoWorker,
@@ -37,6 +38,12 @@ REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
 """Is the pause, after every worker has said that it has no room for a request, until they are asked
 again: as old as a report of their load may be.
 """
+
+
+_NOT_HANDED_OVER: Final = (
+    "The KV cache of the prompt did not come over from the worker that computed it to the one that "
+    "was to generate. The two may not reach each other, and no further pair could be tried."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,9 @@ class Recovery:
         error = lost.error
         if isinstance(error, EncoderLost):  # there may be no way between those two, for long
             trail.refused_by.add(lost.stream.lost_on)
+        if isinstance(error, HandoverFailed):
+            error = HandoverFailed(_NOT_HANDED_OVER)
+            self._part(lost.stream, trail)
         if isinstance(error, WorkerLost):
             if error.doubt is not None:
                 error.bystander = error.bystander or await error.doubt
@@ -158,6 +168,8 @@ class Recovery:
             request,
             trail.route(lost.route),
             avoid=frozenset(trail.refused_by),
+            parted=frozenset(trail.parted),
+            shuns=frozenset(trail.shuns),
             alone=trail.alone,
             admitted=True,
         )
@@ -175,6 +187,17 @@ class Recovery:
             await asyncio.sleep(REFUSED_PAUSE_S)
             trail.refused_by.clear()
 
+    def _part(self, stream: RequestStream, trail: Trail) -> None:
+        """Notes that two workers did not hand a cache over, unless one of them is gone, which is
+        reason enough.
+        """
+        registry, now = self._dispatch.registry, self._now()
+        trail.shuns.update(stream.pair)
+        if all(registry.serving(worker_id) for worker_id in stream.pair):
+            registry.partings.note(stream.pair, now - stream.sent_at, now)
+            if registry.partings.in_vain(stream.pair):
+                trail.parted.add(stream.pair)
+
     def _lose(self, lost: Lost, error: WorkerLost, trail: Trail) -> None:
         try:
             trail.lose(
@@ -185,6 +208,10 @@ class Recovery:
                 moves_max=self._moves_max,
                 bystander=error.bystander,
             )
+        except WorkerLost:
+            if isinstance(error, HandoverFailed):
+                raise error from None
+            raise
         except PoisonRequest:
             log.error(
                 "request %s is refused from here on: workers died of it", lost.request.request_id

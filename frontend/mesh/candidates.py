@@ -1,11 +1,13 @@
 """Which ranks may run a request, and which of them have room for it now."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE, ModelEntry
+from frontend.fleet.partings import NOBODY, Apart, apart_of
 from frontend.fleet.rank import Rank
 from frontend.mesh.offer import Offer
 from frontend.routing.holding import open_ranks
@@ -20,12 +22,14 @@ class Candidates(Struct, frozen=True):
     of it.
 
     Attributes:
+        apart: which of `prefill` are not to be paired with which of `decode`.
         unmet: there would be some, if the request did not insist on others.
     """
 
     whole: Ranks
     prefill: Ranks = ()
     decode: Ranks = ()
+    apart: Apart = NOBODY
     unmet: bool = False
 
     @property
@@ -34,9 +38,12 @@ class Candidates(Struct, frozen=True):
         return bool(self.prefill and self.decode)
 
 
-def candidates(entry: ModelEntry, offer: Offer) -> Candidates:
+def candidates(entry: ModelEntry, offer: Offer, apart: Callable[[], Apart]) -> Candidates:
     """Returns the ranks that have not refused the request, have its adapter, and that it does not
     exclude.
+
+    Args:
+        apart: tells who is to be paired only where nobody else is left.
     """
     route = offer.route
     if not (entry.divides or route.insists or offer.avoid or offer.request.lora_name):
@@ -47,7 +54,9 @@ def candidates(entry: ModelEntry, offer: Offer) -> Candidates:
         _admitted(prefill, route.of_prefill()) if prefill else [],
         _admitted(decode, route),
     )
-    if found.whole or found.in_two_legs:
+    if found.in_two_legs:
+        return _paired(found, offer, apart())
+    if found.whole:
         return found
     return Candidates((), unmet=bool(whole or (prefill and decode)))
 
@@ -79,6 +88,32 @@ def with_room(
 def without(ranks: Ranks, worker_ids: AbstractSet[str]) -> Ranks:
     """Returns the ranks of other workers than these."""
     return [rank for rank in ranks if rank.worker_id not in worker_ids] if worker_ids else ranks
+
+
+def meeting(prefill: Ranks, decode: Ranks, apart: Apart) -> Ranks:
+    """Returns the prefill ranks that may be paired with one of these decode ranks at least."""
+    return [rank for rank in prefill if met_by(rank.worker_id, decode, apart)] if apart else prefill
+
+
+def met_by(prefill_id: str, decode: Ranks, apart: Apart) -> Ranks:
+    """Returns the decode ranks that may be paired with a prefill worker."""
+    return without(decode, apart[prefill_id]) if prefill_id in apart else decode
+
+
+def _paired(found: Candidates, offer: Offer, apart: Apart) -> Candidates:
+    """Returns the candidates without prefill ranks that are kept apart from all decode ranks: of
+    others than it has failed with, if there are any. Who is of no use to one may be to nobody.
+    """
+    if not (apart or offer.parted):
+        return found
+    never = apart_of(offer.parted)
+    both = {each: {*never.get(each, ()), *apart.get(each, ())} for each in {*never, *apart}}
+    others = without(found.prefill, offer.shuns), without(found.decode, offer.shuns)
+    for prefill, decode in (others, (found.prefill, found.decode)):
+        if met := meeting(prefill, decode, both):
+            return replace(found, prefill=met, decode=decode, apart=both)
+    last = () if found.whole else meeting(found.prefill, found.decode, never)
+    return replace(found, prefill=last, apart=never)
 
 
 def _able(entry: ModelEntry, stage: Stage, offer: Offer) -> Ranks:

@@ -27,13 +27,13 @@ from protocol.errors import (
     DeadlineExceeded,
     EncoderLost,
     InternalFault,
-    LossCause,
     MeshError,
     ModelNotFound,
     NoWorker,
     Overloaded,
     WorkerLost,
 )
+from protocol.losses import LossCause
 from protocol.replies import Delta, StepBatch
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class Dispatch:
             self._give_up,
             self._resume,
             encoders=registry.encoders,
+            partings=registry.partings,
             chance=chance,
             disagg_min_prompt=disagg_min_prompt,
         )
@@ -88,8 +89,9 @@ class Dispatch:
         """
         self._doubts = Doubts()
         self._encoder_room = EncoderRoom(registry.encoders)
+        self._apart = lambda: registry.partings.apart(self._loop.time())
         self._hoping: dict[ModelEntry, None] = {}
-        """Holds the models of which somebody waits for a worker that may come, or encode."""
+        """Holds the models of which somebody waits for a worker that may come, encode, or pair."""
 
     async def place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
         """Sends a request to the rank that the router chooses, waiting in the admission queue while
@@ -190,7 +192,7 @@ class Dispatch:
                 "The request waited so long for a worker that its answer could not be "
                 "finished in time."
             )
-        found = candidates(entry, offer)
+        found = candidates(entry, offer, self._apart)
         if not (found.whole or found.in_two_legs):
             self._hope(entry, found, offer)
             return None
@@ -199,6 +201,8 @@ class Dispatch:
             return None
         sent = self._sender.send(entry, found, offer, wakeup)
         if sent is None:
+            if found.apart:  # who are a pair again before others have room
+                self._hoping[entry] = None
             return None
         stream = sent.stream
         entry.queue.note_sent()

@@ -8,8 +8,8 @@ from typing import Final
 from frontend.fleet.encoders import encodes
 from frontend.fleet.model_entry import PREFILL
 from frontend.fleet.registry import Registry
-from protocol.errors import LossCause
 from protocol.limits import WORKER_SILENT_S_MAX
+from protocol.losses import LossCause
 from protocol.membership import Hello
 from protocol.requests import AnotherWay, Refused
 

@@ -20,8 +20,8 @@ from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import ToFrontend
 from protocol.diffusion import JobsTold, OutputChunk
-from protocol.errors import LossCause
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
+from protocol.losses import LossCause
 from protocol.membership import (
     AdapterList,
     Draining,

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from frontend.fleet.hopes import Hope
 from frontend.fleet.model_entry import PREFILL
+from frontend.fleet.partings import Pair
 from frontend.routing.route import RouteRequest
 from protocol.diffusion import Diffuse
 from protocol.requests import Asked
@@ -17,6 +18,9 @@ class Offer(Struct, frozen=True):
 
     Attributes:
         avoid: ids of workers that have refused it.
+        parted: pairs of workers between which its cache was not handed over, and is not to be
+        again.
+        shuns: ids of workers that had a part in a hand-over of it that failed.
         alone: a worker may have died of it, so no two of its kind go to one worker until they are
         cleared.
         admitted: some of it has been served, so it comes before whoever has not been, and is not
@@ -27,6 +31,8 @@ class Offer(Struct, frozen=True):
     request: Asked
     route: RouteRequest
     avoid: AbstractSet[str] = frozenset()
+    parted: AbstractSet[Pair] = frozenset()
+    shuns: AbstractSet[str] = frozenset()
     alone: bool = False
     admitted: bool = False
     sees: bool = False
@@ -50,9 +56,10 @@ class Offer(Struct, frozen=True):
     def lane(self) -> Hashable:
         """Tells whom it waits behind: those that the same ranks will do for; None: any will do."""
         route, adapter = self.route, self.request.lora_name
-        if not (route.insists or self.avoid or self.alone or adapter):
+        if not (route.insists or self.avoid or self.shuns or self.alone or adapter):
             return None
-        return route.pins, adapter, frozenset(self.avoid), self.alone
+        kept_from = frozenset(self.avoid), frozenset(self.shuns), frozenset(self.parted)
+        return route.pins, adapter, kept_from, self.alone
 
 
 def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:

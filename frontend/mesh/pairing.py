@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from frontend.fleet.partings import Pair
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream
 from frontend.fleet.worker import Worker
@@ -66,20 +67,23 @@ class Partner:
         decode: holds its deltas back until those scores have come.
         give_up: stops the decode leg, for a reason, on account of a worker.
         resume: takes the deltas that were held back.
+        came_over: told between which workers a cache was handed over.
     """
 
-    __slots__ = ("_give_up", "_resume", "decode", "prefill")
+    __slots__ = ("_came_over", "_give_up", "_resume", "decode", "prefill")
 
     def __init__(
         self,
         decode: RequestStream,
         give_up: Callable[[RequestStream, MeshError, str], None],
         resume: Callable[[RequestStream], None],
+        came_over: Callable[[Pair], None],
     ) -> None:
         self.decode = decode
         self.prefill: RequestStream | None = None
         self._give_up = give_up
         self._resume = resume
+        self._came_over = came_over
 
     def notify(self) -> None:
         """Takes note that something arrived in the prefill leg."""
@@ -88,7 +92,10 @@ class Partner:
             return
         if prefill.error is not None:
             self._give_up(self.decode, prefill.error, prefill.lost_on)
-        elif prefill.finished is not None and self.decode.held is not None:
+        elif prefill.finished is not None:
+            self._came_over(self.decode.pair)
+            if self.decode.held is None:
+                return
             scores = [extras.prompt_logprobs for extras in prefill.take_extras()]
             for of_prompt in filter(None, scores):
                 self.decode.add(Extras(prompt_logprobs=of_prompt))

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from frontend.fleet.allowance import Allowance
 from frontend.fleet.encoders import Encoders
 from frontend.fleet.model_entry import DECODE, PREFILL, ModelEntry
+from frontend.fleet.partings import Partings
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream
 from frontend.fleet.wakeup import Notified, Wakeup
 from frontend.fleet.worker import Worker
-from frontend.mesh.candidates import Candidates, Ranks, with_room, without
+from frontend.mesh.candidates import Candidates, Ranks, meeting, met_by, with_room, without
 from frontend.mesh.encoding import EncodeLeg, encode_leg, encoder_for, without_pictures
 from frontend.mesh.following import Following
 from frontend.mesh.offer import Offer
@@ -49,6 +50,7 @@ class Sender:
 
     Args:
         encoders: may encode the pictures of requests.
+        partings: told of each cache that was handed over.
         give_up: ends a request of several legs, for a reason, on account of the worker of that id.
         resume: takes what a stream held back.
         chance: so many random bits.
@@ -67,6 +69,7 @@ class Sender:
         resume: Callable[[RequestStream], None],
         *,
         encoders: Encoders,
+        partings: Partings,
         chance: Callable[[int], int],
         disagg_min_prompt: int,
     ) -> None:
@@ -74,6 +77,7 @@ class Sender:
         self._router = router
         self._metrics = metrics
         self._encoders = encoders
+        self._partings = partings
         self._give_up = give_up
         self.following = Following(wire, give_up, on=router.mode == "kv")
         self._resume = resume
@@ -149,10 +153,10 @@ class Sender:
         assert isinstance(request, Generate), "no other work is divided"
         prefills = with_room(entry, found.prefill, first, offer, PREFILL)
         decodes = with_room(entry, found.decode, second, offer, DECODE)
-        while prefills and decodes:
+        while decodes and (prefills := meeting(prefills, decodes, found.apart)):
             prefill = self._choose(prefills, first)
             prefill_worker = entry.worker_of[prefill.rank.worker_id]
-            decode = self._choose(decodes, second)
+            decode = self._choose(met_by(prefill_worker.worker_id, decodes, found.apart), second)
             worker = entry.worker_of[decode.rank.worker_id]
             both = prefill_worker, worker
             encoder = self._encoder_for(entry, offer, both)
@@ -166,7 +170,7 @@ class Sender:
             stream = self._stream(legs[1], wakeup, decode, prefill)
             if request.logprobs is not None and request.logprobs.of_prompt:
                 stream.held = []
-            partner = Partner(stream, self._give_up, self._resume)
+            partner = Partner(stream, self._give_up, self._resume, self._partings.came_over)
             partner.prefill = self._stream(legs[0], partner, prefill)
             stream.helpers = (partner.prefill,)
             uncached_tokens = first.prompt_tokens - prefill.cached_tokens

@@ -8,7 +8,8 @@ _MOVE_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
 class LossMetrics:
     """LossMetrics counts losses, moves and refusals as they happen.
 
-    Causes are protocol.errors.LossCause, or "refused" by a worker that was full or draining.
+    Causes are protocol.losses.LossCause, of moves MoveCause, or "refused" by a worker that was full
+    or draining.
     """
 
     def __init__(self, registry: CollectorRegistry, prefix: str) -> None:

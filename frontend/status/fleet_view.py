@@ -10,7 +10,7 @@ from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
 from frontend.models.services import use_of
 from frontend.status.snapshot import DepartedStatus, ModelStatus, RankStatus, State, WorkerStatus
-from protocol.errors import LossCause
+from protocol.losses import LossCause
 from protocol.membership import Loading
 
 WORKERS_MAX: Final = 200

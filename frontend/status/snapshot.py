@@ -79,7 +79,7 @@ class DepartedStatus(Struct, frozen=True, kw_only=True):
     worker_id: str
     model: str
     cause: str
-    """Is a protocol.errors.LossCause."""
+    """Is a protocol.losses.LossCause."""
     why: str
     """Says the same in words."""
     planned: bool

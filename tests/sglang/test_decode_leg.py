@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from protocol.disaggregation import Bootstrap
-from protocol.errors import WorkerLost
+from protocol.errors import HandoverFailed
 from protocol.replies import Failed
 from workers.engine import CANARY_PREFIX, FAKE_BOOTSTRAP_HOST
 
@@ -61,7 +61,10 @@ def test_legs_are_aborted_wherever_they_are_and_free_their_pages(decode, leg, ab
     for deltas in decode.collect(*(request.request_id for request in asked)):
         end = deltas[-1].end
         # SGLang ends what still waits for its cache as a hand-over that failed.
-        assert (end.code if isinstance(end, Failed) else end.reason) in ("abort", WorkerLost.code)
+        assert (end.code if isinstance(end, Failed) else end.reason) in (
+            "abort",
+            HandoverFailed.code,
+        )
     assert decode.state()["rids"] == []
     [after] = decode.run(leg(99, max_new_tokens=1))
     assert len(read.tokens(after)) == 1

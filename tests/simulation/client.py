@@ -4,7 +4,7 @@ The way through the frontend is that of frontend/api/launching.py, without HTTP.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,9 +12,11 @@ from frontend.api.fields.nvext import NvExt
 from frontend.api.fields.sampling import sampling_of_choice
 from frontend.api.prompts.media import padded_runs
 from frontend.drain import refusal
-from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE, ModelEntry
+from frontend.fleet.partings import Pair
 from frontend.fleet.worker import Phase
 from frontend.inflight.generation import Generation
+from frontend.inflight.migration import Trail
 from frontend.inflight.moved import Moved
 from frontend.models.services import IMAGES
 from frontend.routing.route import RouteRequest
@@ -172,8 +174,7 @@ class Client:
             while generation.running:
                 self._tell(await generation.advance(tell))
         except MeshError:
-            refused_by = set[str]().union(*(each.trail.refused_by for each in generation.choices))
-            outcome.ranks_left = [] if entry.refused(refused_by) else sorted(entry.worker_of)
+            outcome.ranks_left = _left(entry, [each.trail for each in generation.choices])
             outcome.missed = self._missed(entry)
             raise
         finally:
@@ -251,3 +252,15 @@ class Client:
             )
             for index in range(asked.n)
         ]
+
+
+def _left(entry: ModelEntry, trails: Sequence[Trail]) -> list[str]:
+    """Workers that a request with these trails could have been offered to."""
+    refused_by = set[str]().union(*(trail.refused_by for trail in trails))
+    parted = set[Pair]().union(*(trail.parted for trail in trails))
+    whole, prefill, decode = (
+        {rank.worker_id for rank in entry.pool(stage)} - refused_by
+        for stage in (WHOLE, PREFILL, DECODE)
+    )
+    pairs = {(first, second) for first in prefill for second in decode} - parted
+    return sorted(entry.worker_of) if whole or pairs else []

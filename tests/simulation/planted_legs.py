@@ -133,7 +133,7 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: a prompt waits for ever to be met",
-        "timer = self._loop.call_later(WAIT_S_MAX, self._fail, request_id)",
+        "timer = self._loop.call_later(self._wait_s, self._fail, request_id)",
         "timer = self._loop.call_later(1e6, self._fail, request_id)",
         unseen="the decode leg's end, or that of their frontend, ends it before",
     ),
@@ -151,7 +151,7 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: a cache is awaited for ever",
-        "timer = self._loop.call_later(WAIT_S_MAX, self._end, room)",
+        "timer = self._loop.call_later(self._wait_s, self._end, room)",
         "timer = self._loop.call_later(1e6, self._end, room)",
     ),
     Breakage(

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -451,7 +451,16 @@ def run(seed: int, *, lines: int = 40) -> Result:
     Raises:
         Broken: an invariant does not hold; the end of the trace is told with it.
     """
-    plan, trace = plan_of(seed), Trace()
+    return run_plan(plan_of(seed), lines=lines)[0]
+
+
+def run_plan(plan: Plan, *, lines: int = 40) -> tuple[Result, Mapping[int, Client]]:
+    """Run a world, and tell what each of its requests came to as well.
+
+    Raises:
+        Broken: as `run`.
+    """
+    trace = Trace()
     loop = VirtualLoop(end_s=2 * WORLD_S_MAX)
     world = World(plan, loop, trace)
 
@@ -468,11 +477,11 @@ def run(seed: int, *, lines: int = 40) -> Result:
             patch.object(sim_encoder, "read_model", read),
             patch.object(leaders, "SHARED_TOKENS_MIN", SHARED_TOKENS_MIN),
         ):
-            return loop.run_until_complete(world.live())
+            return loop.run_until_complete(world.live()), world.clients
     except (Broken, Stalled) as problem:
-        replay = f"KVMESH_SIM_SEED={seed} .venv/bin/pytest tests/simulation"
+        replay = f"KVMESH_SIM_SEED={plan.seed} .venv/bin/pytest tests/simulation"
         raise Broken(
-            f"seed {seed} ({plan.kind}): {problem}\nreplay: {replay}\n{trace.told(lines)}"
+            f"seed {plan.seed} ({plan.kind}): {problem}\nreplay: {replay}\n{trace.told(lines)}"
         ) from problem
     finally:
         world.end()

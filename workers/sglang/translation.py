@@ -16,7 +16,13 @@ from typing import Any, Final
 import numpy as np
 
 from protocol.embedding import Embedded
-from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, Overloaded, WorkerLost
+from protocol.errors import (
+    DeadlineExceeded,
+    EngineFault,
+    HandoverFailed,
+    InvalidRequest,
+    Overloaded,
+)
 from protocol.generation import Finished, Grammar, Logprobs, Sampling
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import RankLoad
@@ -211,7 +217,8 @@ def failure(status: int, message: str) -> Failed:
     queue, the rest the engine's.
     """
     if _NOT_HANDED_OVER.match(message):
-        return Failed(WorkerLost.code, "the KV cache was not handed over between the two workers")
+        message = "the KV cache was not handed over between the two workers"
+        return Failed(HandoverFailed.code, message)
     leaf = EngineFault
     if status == 503:
         leaf = Overloaded

@@ -99,6 +99,11 @@ class SimSettings:
         "gigabytes a second at which the cache of a prompt travels (128 KiB a token)",
         env="KVMESH_SIM_TRANSFER_GB_S",
     )
+    sim_handover_wait_s: float = setting(
+        30.0,  # as workers have SGLang wait
+        "seconds that an engine waits for the other that has a part in a request",
+        env="KVMESH_SIM_HANDOVER_WAIT_S",
+    )
     sim_embedding_dimensions: int = setting(
         384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS"
     )
@@ -212,6 +217,7 @@ def _check(settings: SimSettings) -> None:
         "sim_encode_ms": 0.0,
         "sim_step_ms": 0.0,
         "sim_transfer_gb_s": 0.001,
+        "sim_handover_wait_s": 0.0,
         "disaggregation_bootstrap_port": 0,
         "sim_output_tokens_mean": 0.0,
     }

@@ -18,8 +18,8 @@ from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.route import RouteRequest
 from kv_events.index import BlockBudget
-from protocol.errors import LossCause
 from protocol.generation import Generate, Sampling
+from protocol.losses import LossCause
 from protocol.membership import Capacity, Hello, Loading, ModelCard
 
 

@@ -11,8 +11,9 @@ from frontend.fleet.worker import CLEARED_AFTER_TOKENS
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PROVEN_MAX, REFUSED_S, PoisonList
 from frontend.routing.route import RouteRequest
-from protocol.errors import LossCause, PoisonRequest, WorkerLost
+from protocol.errors import PoisonRequest, WorkerLost
 from protocol.generation import Generate, Grammar, Sampling
+from protocol.losses import LossCause
 from protocol.tokens import count_tokens, pack_tokens
 
 PROMPT = pack_tokens([1, 2, 3])

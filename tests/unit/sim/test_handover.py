@@ -170,7 +170,7 @@ async def test_an_abort_of_either_leg_frees_both(pair: Pair) -> None:
     await pair.prefill.answers.end_of(name(2))
     await pair.decode.answers.end_of(name(2))
     assert isinstance(pair.decode.answers.ends[name(2)], Failed)
-    assert pair.decode.answers.ends[name(2)].code == "worker_lost"
+    assert pair.decode.answers.ends[name(2)].code == "handover_failed"
     assert (pair.decode.kv_tokens_used, pair.decode.requests, pair.prefill.requests) == (0, 0, 0)
 
 

@@ -72,6 +72,6 @@ def test_a_server_on_every_interface_is_told_as_the_frontend_reaches_it() -> Non
         "KV transfer failed",
     ],
 )
-def test_a_failed_hand_over_is_a_lost_worker(message: str) -> None:
-    assert failure(500, message).code == "worker_lost"
+def test_a_failed_hand_over_is_told_from_other_failures(message: str) -> None:
+    assert failure(500, message).code == "handover_failed"
     assert failure(500, "CUDA error").code == "engine_fault"

@@ -26,6 +26,7 @@ class DecodeLegs:
         begin: has the engine go on from a cache that has come, of whose prompt so many tokens had
         been cached.
         fail: has it end a request.
+        wait_s: seconds that a cache is awaited.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class DecodeLegs:
         *,
         begin: Callable[[str, int], None],
         fail: Callable[[str, Failed], None],
+        wait_s: float = WAIT_S_MAX,
     ) -> None:
         self.server: BootstrapServer | None = None
         self.meetings = meetings
         self._loop = asyncio.get_running_loop()
         self._begin = begin
         self._fail = fail
+        self._wait_s = wait_s
         self._callers = Callers(meetings, self._on_said)
         self._coming: dict[str, Generate] = {}
         """Requests for which no pages are taken yet; bounded by the credit of frontends."""
@@ -63,7 +66,7 @@ class DecodeLegs:
         """Takes note that the pages for a prompt are taken."""
         request = self._coming.pop(request_id)
         room = _room_of(request)
-        timer = self._loop.call_later(WAIT_S_MAX, self._end, room)
+        timer = self._loop.call_later(self._wait_s, self._end, room)
         self._awaited[request_id], self._ids[room] = (request, timer), request_id
         self._callers.say(_server_of(request), Meet(room))
 

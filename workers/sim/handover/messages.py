@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from protocol.disaggregation import Room
+from protocol.errors import HandoverFailed
 from protocol.fields import Count
 from protocol.replies import Failed
 
@@ -49,5 +50,5 @@ decode = msgspec.msgpack.Decoder(Said).decode
 WAIT_S_MAX: Final = 30.0
 """A leg waits this long for the other at most, as workers have SGLang wait."""
 
-NO_CACHE: Final = Failed("worker_lost", "The cache of the prompt was not handed over.")
+NO_CACHE: Final = Failed(HandoverFailed.code, "The cache of the prompt was not handed over.")
 """The end of a leg whose other leg failed, or never came: another pair may do better."""

@@ -55,13 +55,15 @@ def open_legs(  # noqa: PLR0917 - each once, and each of its own type
             abort=abort,
             deliver=telling.soon,
             send_s=partial(transfer_s, settings),
+            wait_s=settings.sim_handover_wait_s,
         )
 
     def fail(request_id: str, failure: Failed) -> None:
         for delta in ranks.fail(request_id, failure):
             telling.soon(delta)
 
-    legs = DecodeLegs(meetings, begin=ranks.begin, fail=fail)
+    wait_s = settings.sim_handover_wait_s
+    legs = DecodeLegs(meetings, begin=ranks.begin, fail=fail, wait_s=wait_s)
     for scheduler in ranks.schedulers:
         scheduler.on_reserved = legs.reserved
     return legs

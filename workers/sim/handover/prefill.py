@@ -45,6 +45,7 @@ class PrefillLegs:
         abort: has it stop one.
         deliver: takes the ends of legs.
         send_s: seconds that so many tokens' cache takes.
+        wait_s: seconds that a prompt waits to be met.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class PrefillLegs:
         abort: Callable[[str], None],
         deliver: Callable[[Delta], None],
         send_s: Callable[[int], float],
+        wait_s: float = WAIT_S_MAX,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.meetings = meetings
@@ -64,6 +66,7 @@ class PrefillLegs:
         self._abort = abort
         self._deliver = deliver
         self._send_s = send_s
+        self._wait_s = wait_s
         self._met: dict[int, bytes] = {}
         """Room → the peer that waits there."""
         self._waiting: dict[str, tuple[Generate, asyncio.TimerHandle]] = {}
@@ -87,7 +90,7 @@ class PrefillLegs:
         self._ids[bootstrap.room] = request_id
         if bootstrap.room in self._met:
             return False
-        timer = self._loop.call_later(WAIT_S_MAX, self._fail, request_id)
+        timer = self._loop.call_later(self._wait_s, self._fail, request_id)
         self._waiting[request_id] = request, timer
         return True
 
