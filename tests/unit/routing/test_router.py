@@ -349,18 +349,36 @@ def test_power_of_two_never_takes_the_single_most_loaded_rank() -> None:
     assert {policy.choose(ranks, prompt(9)).rank.worker_id for _ in range(100)} == {"w0", "w2"}
 
 
+def laps(router: Router, pools: Sequence[Sequence[FakeRank]], count: int) -> list[str]:
+    """Who is chosen, when so many requests go to one rank of each pool."""
+    chosen: list[str] = []
+    for now in range(count):
+        for pool in pools:
+            placement = router.choose(pool, prompt(9), now)
+            router.placed(placement, prompt(9), now)
+            chosen.append(placement.rank.worker_id)
+    return chosen
+
+
+def round_robin() -> Router:
+    return Router("round-robin", RoundRobin(), LIFETIMES)
+
+
 def test_round_robin_goes_around() -> None:
-    ranks, policy = fleet(3), RoundRobin()
-    laps = [[policy.choose(ranks, prompt(9)).rank.worker_id for _ in ranks] for _ in range(3)]
-    assert laps[0] == laps[1] == laps[2]
-    assert set(laps[0]) == {"w0", "w1", "w2"}
+    chosen = laps(round_robin(), [fleet(3)], 9)
+    assert chosen == ["w0", "w1", "w2"] * 3
 
 
-def test_round_robin_goes_on_when_ranks_leave() -> None:
-    ranks, policy = fleet(5), RoundRobin()
-    for _ in range(4):
-        policy.choose(ranks, prompt(9))
-    assert policy.choose(ranks[:2], prompt(9)).rank in ranks[:2]
+def test_round_robin_goes_around_in_each_of_several_pools() -> None:
+    chosen = laps(round_robin(), [fleet(2), fleet(2)], 4)
+    assert chosen == ["w0", "w0", "w1", "w1"] * 2
+
+
+def test_round_robin_goes_on_when_ranks_leave_and_come() -> None:
+    ranks, router = fleet(5), round_robin()
+    laps(router, [ranks], 4)
+    assert laps(router, [ranks[:2]], 4) == ["w0", "w1"] * 2
+    assert laps(router, [ranks], 4) == ["w4", "w2", "w3", "w0"]
 
 
 def test_random_takes_every_rank_however_loaded() -> None:
