@@ -164,6 +164,19 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     """
 
 
+class CachedBelow(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A CachedBelow says how many of the prompt tokens that an engine found in its cache lay below
+    its device's memory; all others lay there.
+    """
+
+    host: Count = 0
+    """Counts those in the host's memory."""
+    storage: Count | None = None
+    """Counts those further away; None where the engine keeps none there."""
+    storage_backend: Name | None = None
+    """Names what keeps them."""
+
+
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):
     """A Finished ends a request that its engine completed.
 
@@ -188,6 +201,8 @@ class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaul
     """Counts those of the prompt's tokens that stand for videos."""
     audio_tokens: Count = 0
     """Counts those that stand for sounds."""
+    cached_below: CachedBelow | None = None
+    """Says where `cached_tokens` were; None where all were in the device's memory."""
 
 
 class Content(Struct, frozen=True, tag="text", array_like=True):
@@ -251,6 +266,8 @@ class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
     """
     progress: Progress | None = None
     """Tells how far a Diffuse is."""
+    cached_below: CachedBelow | None = None
+    """Says where `cached_tokens` were, as Finished does."""
 
 
 def joined_logprobs(first: Logprobs | None, second: Logprobs | None) -> Logprobs | None:

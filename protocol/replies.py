@@ -49,6 +49,7 @@ def joined(first: Delta, second: Delta) -> Delta:
             first.extras.prompt_logprobs or second.extras.prompt_logprobs,
             first.extras.cached_tokens,
             second.extras.progress or first.extras.progress,
+            first.extras.cached_below,
         )
     return Delta(
         first.request_id, first.start, first.token_ids + second.token_ids, second.end, extras

@@ -8,7 +8,7 @@ from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.output.gain import Gain
 from protocol.errors import MeshError
-from protocol.generation import Generate
+from protocol.generation import CachedBelow, Generate
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens
 
 LEGS_MAX: Final = 16
@@ -28,6 +28,7 @@ class Choice:
     """
 
     __slots__ = (
+        "_below",
         "_cached",
         "_calls",
         "_leg",
@@ -69,6 +70,7 @@ class Choice:
         """
         self._told: MeshError | None = None
         self._cached = 0
+        self._below: CachedBelow | None = None
         self._calls = False
         """Says that it has called a tool."""
         self._rules = rules
@@ -103,6 +105,12 @@ class Choice:
             return self._cached if self.route.grows else min(self._cached, self.route.prompt_tokens)
         bound = self.prompt_tokens_told if self.route.grows else self.route.prompt_tokens
         return min(finished.cached_tokens, bound)
+
+    @property
+    def cached_below(self) -> CachedBelow | None:
+        """Returns where those tokens were; None where all were in the device's memory."""
+        finished = self.stream.finished
+        return self._below if finished is None else finished.cached_below
 
     @property
     def prompt_tokens_told(self) -> int:
@@ -153,10 +161,9 @@ class Choice:
             gain.text = self._text.add(packed, finished)
         if extras:
             gain.take(packed, extras)
-            self._cached = next(
-                (extra.cached_tokens for extra in extras if extra.cached_tokens is not None),
-                self._cached,
-            )
+            for extra in extras:
+                if extra.cached_tokens is not None:
+                    self._cached, self._below = extra.cached_tokens, extra.cached_below
             self._calls = self._calls or bool(gain.calls)
         if self._stopped_after_tokens is not None:
             self.finish_reason = "stop"

@@ -195,6 +195,7 @@ class Generation:
                     choice.route.prompt_tokens,
                     choice.stream.tokens_received,
                     choice.cached_tokens,
+                    cached_below=choice.cached_below,
                 )
         self._wakeup.notify()
         return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import openai
 import psutil
 import pytest
@@ -176,6 +177,29 @@ def test_a_repeated_prompt_is_found_in_the_cache(real_client: openai.OpenAI) -> 
     assert usage is not None
     assert usage.prompt_tokens_details is not None
     assert (usage.prompt_tokens_details.cached_tokens or 0) >= 16
+
+
+def test_where_cached_tokens_were_is_told_as_sglangs_server_tells_it(
+    real: Fleet, real_client: openai.OpenAI
+) -> None:
+    entry = max(CHATS, key=lambda entry: entry["prompt_tokens"])
+    asked = _options(entry) | {"max_tokens": 4}
+    asked["extra_body"] = asked["extra_body"] | {"return_cached_tokens_details": True}
+    real_client.chat.completions.create(**asked)
+    whole: Any = real_client.chat.completions.create(**asked).model_dump()
+    found = whole["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert whole["sglext"] == {"cached_tokens_details": {"device": found, "host": 0}}
+    *_, told = real_client.chat.completions.create(**asked, stream=True)
+    assert (told.choices, told.model_dump()["sglext"]) == ([], whole["sglext"])
+    prompt = {"text": "Of this prompt the engine finds pages. " * 8}
+    body = prompt | {"sampling_params": {"max_new_tokens": 2}}
+    first, again = (
+        httpx.post(f"{real.url}/generate", json=body, timeout=60).json()["meta_info"]
+        for _ in range(2)
+    )
+    assert (first["cached_tokens"], first["cached_tokens_details"]) == (0, None)
+    assert again["cached_tokens"] >= 16
+    assert again["cached_tokens_details"] == {"device": again["cached_tokens"], "host": 0}
 
 
 def test_completions_take_raw_prompts(real_client: openai.OpenAI) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.generation import Finished, Sampling
+from protocol.generation import CachedBelow, Finished, Sampling
 from protocol.replies import Failed
 from protocol.tokens import pack_tokens
 from workers.sglang.translation import input_ids, outcome, sampling_params
@@ -53,6 +53,24 @@ def test_reasons_become_the_ends_that_a_frontend_knows():
     assert _outcome(type="stop", matched="text") == Finished("stop", 5, 3, 2, matched_stop="text")
     assert _outcome(type="length", length=3) == Finished("length", 5, 3, 2)
     assert _outcome(type="abort", message="Abort in waiting queue") == Finished("abort", 5, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("details", "below"),
+    [
+        (None, None),
+        ({"device": 2, "host": 0}, None),
+        ({"device": 1, "host": 1}, CachedBelow(1)),
+        (
+            {"device": 2, "host": 0, "storage": 0, "storage_backend": "HiCacheFile"},
+            CachedBelow(0, 0, "HiCacheFile"),
+        ),
+    ],
+)
+def test_of_cached_tokens_it_is_told_which_were_not_in_the_devices_memory(details, below):
+    ended = {"finish_reason": {"type": "length"}, "cached_tokens": 2}
+    told = outcome(ended | {"cached_tokens_details": details}, prompt_tokens=5, completion_tokens=3)
+    assert told == Finished("length", 5, 3, 2, cached_below=below)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from protocol.errors import (
     InvalidRequest,
     Overloaded,
 )
-from protocol.generation import Finished, Grammar, Logprobs, Sampling
+from protocol.generation import CachedBelow, Finished, Grammar, Logprobs, Sampling
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import RankLoad
 from protocol.replies import Failed
@@ -173,6 +173,19 @@ def outcome(
         matched_stop=matched if isinstance(matched, str) else None,
         video_tokens=int(meta_info.get("video_tokens") or 0),
         audio_tokens=int(meta_info.get("audio_tokens") or 0),
+        cached_below=cached_below(meta_info),
+    )
+
+
+def cached_below(meta_info: Mapping[str, Any]) -> CachedBelow | None:
+    """Returns where the cached tokens of a prompt were, as SGLang's message about it says; None
+    where all were in the device's memory.
+    """
+    details = meta_info.get("cached_tokens_details")
+    if not details or not (details.get("host") or "storage" in details):
+        return None
+    return CachedBelow(
+        int(details.get("host") or 0), details.get("storage"), details.get("storage_backend")
     )
 
 

@@ -47,7 +47,8 @@ class Last(NamedTuple):
     finish_reason: str
     ended_by: dict[str, Any]
     """Holds the fields `matched_stop` and `stop_reason` of the choice."""
-    nvext: dict[str, Any] | None = None
+    beside: dict[str, Any]
+    """Holds the fields that the chunk has beside its choices, as `nvext`."""
 
 
 class ChunkWriter:
@@ -117,18 +118,24 @@ class ChunkWriter:
         """Returns one chunk with a ready-made delta object in JSON."""
         return self._chunk(index, b'"delta":' + delta, last, logprobs)
 
-    def last(self, usage: Usage) -> bytes:
-        """Returns what ends the stream: the counts if they were asked for, and [DONE]."""
-        if not self._with_usage:
-            return _DONE
-        return self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n" + _DONE
+    def last(self, usage: Usage, sglext: dict[str, Any] | None = None) -> bytes:
+        """Returns what ends the stream: `sglext` if there is one and the counts if they were asked
+        for, each in a chunk without choices, and [DONE].
+        """
+        told = b""
+        if sglext is not None:
+            told = self._head + b',"choices":[],"sglext":' + _encode(sglext)
+            told += self._end[2:]
+        if self._with_usage:
+            told += self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n"
+        return told + _DONE
 
     def _chunk(self, index: int, content: bytes, last: Last | None, logprobs: bytes) -> bytes:
         reason, end = NULL, self._end
         if last is not None:
             reason = b'"' + last.finish_reason.encode() + b'",' + _encode(last.ended_by)[1:-1]
-            if last.nvext is not None:
-                end = b'}],"nvext":' + _encode(last.nvext) + end[2:]
+            if last.beside:
+                end = b"}]," + _encode(last.beside)[1:-1] + end[2:]
         return b"".join(
             (
                 self._choices,

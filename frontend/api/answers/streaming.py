@@ -3,9 +3,10 @@ answers say at their end is made beside it.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from frontend.api.answers.cached_details import sglext
 from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.fields.nvext import told
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
@@ -111,19 +112,22 @@ class ChunkEvents:
     Args:
         chunks: makes the chunks.
         usage: counts the tokens so far.
+        choices: those of the generation, which may still become more.
     """
 
-    __slots__ = ("_chunks", "_counting", "_request", "_usage", "_writer")
+    __slots__ = ("_choices", "_chunks", "_counting", "_request", "_usage", "_writer")
 
     def __init__(
         self,
         writer: ChunkWriter,
         chunks: Chunks,
         usage: Callable[[], Usage],
+        choices: Sequence[Choice],
         *,
         request: ChatCompletionRequest | CompletionRequest,
     ) -> None:
         self._writer = writer
+        self._choices = choices
         self._chunks = chunks
         self._usage = usage
         self._request = request
@@ -150,19 +154,36 @@ class ChunkEvents:
         return self._chunks.chunk(choice, gain, last_of(choice, self._request))
 
     async def end(self) -> bytes:
-        """Returns the counts, if they were asked for, and [DONE]."""
-        return self._writer.last(self._usage())
+        """Returns `sglext` of a chat and the counts, if they were asked for, and [DONE]."""
+        ext = None
+        if isinstance(self._request, ChatCompletionRequest):
+            ext = sglext(self._request, self._choices)
+        return self._writer.last(self._usage(), ext)
 
 
 def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) -> Last | None:
     """Returns what a choice's chunk says if it is the last one; None before the choice has
     finished.
+
+    A completion's says `sglext` too. SGLang has a chunk without choices for it there as well, at
+    which its own bench_serving counts the request as failed.
     """
-    return (
-        None
-        if choice.finish_reason is None
-        else Last(choice.finish_reason, ended_by(choice), told(request.wants_told, choice))
+    if choice.finish_reason is None:
+        return None
+    ext = sglext(request, (choice,)) if isinstance(request, CompletionRequest) else None
+    return Last(
+        choice.finish_reason, ended_by(choice), _beside(told(request.wants_told, choice), ext)
     )
+
+
+def _beside(nvext: dict[str, Any] | None, ext: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns what an answer says beside its choices of where and how it was made."""
+    beside: dict[str, Any] = {}
+    if nvext is not None:
+        beside["nvext"] = nvext
+    if ext is not None:
+        beside["sglext"] = ext
+    return beside
 
 
 def ended_by(choice: Choice) -> dict[str, Any]:
@@ -203,6 +224,6 @@ def whole(
     generation: Generation,
 ) -> dict[str, Any]:
     """Returns what a whole answer has behind its head; `nvext` tells of the first choice."""
-    body: dict[str, Any] = {"choices": choices, "usage": usage}
     nvext = told(request.wants_told, generation.choices[0])
-    return body if nvext is None else body | {"nvext": nvext}
+    ext = sglext(request, generation.choices)
+    return {"choices": choices, "usage": usage} | _beside(nvext, ext)

@@ -114,6 +114,10 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     """Has whole answers tell the log probabilities of the prompt's tokens and of so many likeliest
     ones beside each (vLLM).
     """
+    return_cached_tokens_details: bool | None = None
+    """Has the answer bear `sglext.cached_tokens_details`: where the cached tokens of its prompt
+    were (SGLang).
+    """
     add_special_tokens: bool | None = None
     """Adds the tokenizer's special tokens: by default true for a prompt and false for messages,
     whose template writes them.

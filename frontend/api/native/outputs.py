@@ -6,6 +6,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from frontend.api.answers.cached_details import cached_details
 from frontend.api.answers.logprobs import Score, Scored, TokenTexts, each_score
 from frontend.api.native.schemas import GenerateRequest
 from frontend.http.json_slices import Rows
@@ -86,6 +87,7 @@ class OutputWriter:
             "prompt_tokens": count_tokens(self._prompt),
             "completion_tokens": choice.completion_tokens,
             "cached_tokens": choice.cached_tokens,
+            "cached_tokens_details": cached_details(choice),
             "reasoning_tokens": choice.reasoning_tokens,
             "dp_rank": choice.stream.placement.rank.key[1],
         }

@@ -167,7 +167,8 @@ async def _stream(
     texts = TokenTexts(started.served, as_ids=request.return_tokens_as_token_ids or False)
     chunks = ChatChunks(writer, texts, request, started.prompt, custom)
     usage = partial(started.usage, request.n or 1)
-    events = ChunkEvents(writer, chunks, usage, request=request)
+    choices = started.generation.choices
+    events = ChunkEvents(writer, chunks, usage, choices, request=request)
     await stream_events(exchange, started.generation, events)
 
 

@@ -204,7 +204,8 @@ async def _stream(
     writer = ChunkWriter(
         _head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage
     )
-    events = ChunkEvents(writer, _Chunks(writer, request, showings), usage, request=request)
+    chunks = _Chunks(writer, request, showings)
+    events = ChunkEvents(writer, chunks, usage, generation.choices, request=request)
     await stream_events(exchange, generation, events)
 
 

@@ -1,6 +1,5 @@
 """`nvext`: what a client asks of the router, in the body and by headers, and what it is told."""
 
-import asyncio
 from dataclasses import asdict, fields
 from typing import get_args
 
@@ -10,19 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontend.api.fields.nvext import ExtraField, NvExt, RouterOverride, told, wishes
-from frontend.fleet.rank import Rank
-from frontend.fleet.stream import RequestStream
-from frontend.fleet.wakeup import Wakeup
 from frontend.http.routing_headers import HEADER_FIELDS
-from frontend.inflight.choice import Choice
-from frontend.routing.route import Placement, RouteRequest, Weights
-from frontend.text.output.choice_text import OutputRules
-from kv_events.index import BlockBudget
+from frontend.routing.route import Weights
 from protocol.errors import InvalidRequest
-from protocol.generation import Finished, Generate, Sampling
+from protocol.generation import Finished
 from protocol.limits import DP_RANKS_MAX, NAME_CHARS_MAX
-from protocol.membership import Capacity, Hello, ModelCard
-from protocol.tokens import pack_tokens
+from tests.unit.api.placed_choice import placed_choice
 
 
 def read(body: str) -> NvExt:
@@ -171,39 +163,9 @@ def test_each_field_of_an_override_is_one_of_the_weights(name: str) -> None:
     assert getattr(changed, differing[0]) == 0.75
 
 
-def choice(*, finished: Finished | None = None, queue_s: float = 0.0, predicted: int = 0) -> Choice:
-    """A choice of a request that runs on rank 3 of worker w."""
-    card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
-    capacity = Capacity(dp_size=4, page_size_tokens=16, kv_tokens=1_000, requests_running_max=8)
-    hello = Hello(
-        worker_id="w",
-        epoch=1,
-        service="text",
-        endpoint="dyn://a.b.c",
-        card=card,
-        capacity=capacity,
-        credit_requests=4,
-    )
-    loop = asyncio.new_event_loop()
-    loop.close()  # nobody waits for it
-    stream = RequestStream(
-        "r", Wakeup(loop), Placement(Rank(hello, 3, BlockBudget(10)), cached_tokens=predicted)
-    )
-    stream.finished, stream.queue_s = finished, queue_s
-    prompt = pack_tokens(range(100))
-    return Choice(
-        0,
-        Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0),
-        RouteRequest(prompt),
-        stream,
-        None,
-        rules=OutputRules(),
-    )
-
-
 @pytest.mark.parametrize("asked", [None, []])
 def test_who_asks_nothing_is_told_nothing(asked: list[ExtraField] | None) -> None:
-    assert told(asked, choice()) is None
+    assert told(asked, placed_choice()) is None
 
 
 WHERE = {
@@ -215,7 +177,7 @@ WHERE = {
 
 
 def test_each_field_tells_its_own() -> None:
-    done = choice(
+    done = placed_choice(
         finished=Finished("stop", 100, 5, cached_tokens=64), queue_s=0.0123456, predicted=48
     )
     assert told(["worker_id"], done) == {"worker_id": WHERE}
@@ -224,7 +186,7 @@ def test_each_field_tells_its_own() -> None:
 
 
 def test_before_the_end_nothing_is_known_of_what_the_engine_found() -> None:
-    assert told(["cached_tokens"], choice(predicted=48)) == {
+    assert told(["cached_tokens"], placed_choice(predicted=48)) == {
         "cached_tokens": {"predicted": 48, "actual": 0}
     }
 
@@ -232,7 +194,7 @@ def test_before_the_end_nothing_is_known_of_what_the_engine_found() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(get_args(ExtraField)), max_size=8))
 def test_exactly_what_was_asked_is_told_however_often_it_was(asked: list[ExtraField]) -> None:
-    answer = told(asked, choice())
+    answer = told(asked, placed_choice())
     assert set(answer or {}) == set(asked)
     assert (answer is None) == (not asked)
     msgspec.json.encode(answer)

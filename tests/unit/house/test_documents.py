@@ -25,6 +25,7 @@ SGLANG_FLAGS: Final = {
     "--dist-init-addr": "engines that span nodes",
     "--dllm-algorithm-config": "settings of text diffusion",
     "--dp-size": "data-parallel ranks",
+    "--enable-cache-report": "its own usage",
     "--enable-deterministic-inference": "seeds",
     "--enable-dp-attention": "ranks of attention data parallelism",
     "--enable-lora": "adapters",
@@ -59,6 +60,7 @@ into pytest's process.
 """
 
 OTHER_FLAGS: Final = {
+    "--cache-report": "SGLang's bench_serving",
     "--profile": "docker compose",
     "--config": "the file of settings of a frontend, and SGLang's own",
     "--kvmesh-config": "the file of settings of a worker",

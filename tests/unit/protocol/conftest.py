@@ -12,6 +12,7 @@ from protocol.disaggregation import Bootstrap, BootstrapServer
 from protocol.embedding import Embed, Embedded
 from protocol.encoding import Encode, Encoded
 from protocol.generation import (
+    CachedBelow,
     Content,
     Extras,
     Finished,
@@ -267,6 +268,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
                     matched_stop="stop",
                     video_tokens=2,
                     audio_tokens=1,
+                    cached_below=CachedBelow(1, 2, "HiCacheFile"),
                 ),
                 Extras(
                     [
@@ -277,6 +279,8 @@ TO_FRONTEND: dict[str, ToFrontend] = {
                     ],
                     Logprobs(b"\x00" * 4, 1, b"\x01\x00\x00\x00", b"\x00" * 4),
                     Logprobs(b"\x00" * 12),
+                    cached_tokens=3,
+                    cached_below=CachedBelow(1),
                 ),
             ),
             Delta(REQUEST_ID, 0, b"", Embedded(b"\x00" * 8, 3)),

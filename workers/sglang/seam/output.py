@@ -14,7 +14,7 @@ from protocol.media import Modality
 from protocol.replies import Delta
 from protocol.tokens import pack_tokens
 from workers.engine import BROKEN
-from workers.sglang.translation import outcome, scores
+from workers.sglang.translation import cached_below, outcome, scores
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,11 @@ class Output:
         packed = new[0].to_bytes(4, "little") if len(new) == 1 else pack_tokens(new)
         extras = self._scores(start) if state.obj.return_logprob else None
         if not start and end is None and (cached := self.meta_info.get("cached_tokens")):
-            extras = replace(extras or Extras(), cached_tokens=int(cached))
+            extras = replace(
+                extras or Extras(),
+                cached_tokens=int(cached),
+                cached_below=cached_below(self.meta_info),
+            )
         return Delta(state.obj.rid, start, packed, end, extras)
 
     def take_or_fail(self) -> Delta:
@@ -90,7 +94,11 @@ class Output:
         ends.
         """
         return Finished(
-            reason, self.prompt_tokens, self.sent, int(self.meta_info.get("cached_tokens") or 0)
+            reason,
+            self.prompt_tokens,
+            self.sent,
+            int(self.meta_info.get("cached_tokens") or 0),
+            cached_below=cached_below(self.meta_info),
         )
 
     def _scores(self, start: int) -> Extras | None:
