@@ -100,6 +100,13 @@ def test_token_ids_in_and_out_and_the_stop_that_matched(http: httpx.Client) -> N
     assert by_token["output_ids"] == by_text["output_ids"][:3]
 
 
+@pytest.mark.parametrize("name", ["flush_cache", "start_profile", "stop_profile"])
+def test_what_is_done_to_an_engine_is_asked_elsewhere(http: httpx.Client, name: str) -> None:
+    for answer in (http.post(f"/{name}"), http.get(f"/{name}")):
+        assert answer.status_code == 404
+        assert f"POST /engine/{name}." in answer.json()["error"]["message"]
+
+
 def test_as_many_tokens_as_sglang_would_make(http: httpx.Client) -> None:
     assert (
         http.post("/generate", json={"text": PROMPT}).json()["meta_info"]["completion_tokens"]
@@ -162,6 +169,17 @@ def test_what_a_client_sends_switched_off_is_no_matter(http: httpx.Client) -> No
         json={"text": PROMPT, "sampling_params": GREEDY, "return_logprob": False, **off},
     )
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(("tokens", "ignored"), [(1, None), (8, "sampling_params.stream_interval")])
+def test_how_often_a_stream_is_told_is_no_reason_to_refuse_it(
+    http: httpx.Client, tokens: int, ignored: str | None
+) -> None:
+    """SGLang's bench_one_batch_server says 1 in every request."""
+    body = {"text": PROMPT, "sampling_params": GREEDY | {"stream_interval": tokens}}
+    answer = http.post("/generate", json=body | {"stream": True})
+    assert events_of(answer)[-1]["meta_info"]["completion_tokens"] == 6
+    assert answer.headers.get("x-kvmesh-ignored") == ignored
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/v1/tokenize"])

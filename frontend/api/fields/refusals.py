@@ -78,7 +78,7 @@ Unless it asks for nothing or is harmless, each is refused, whatever --unknown-f
 HARMLESS: Final = frozenset(
     {
         *("rid", "prediction", "mm_processor_kwargs", "max_tool_calls", "context_management"),
-        *("diagnostics", "speed", "output_config.task_budget"),
+        *("diagnostics", "speed", "output_config.task_budget", "sampling_params.stream_interval"),
     }
 )
 """Names refused fields without which the answer is the same, or as good as a model's that was given
@@ -92,6 +92,7 @@ _NOTHING: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "kv_transfer_params": ({},),
         "speed": ("standard",),
         "inference_geo": ("global",),
+        "sampling_params.stream_interval": (1,),
     }
 )
 """Maps a field to values that ask for nothing, beside null, false, "" and []."""

@@ -1,22 +1,25 @@
 """GET /model_info and /server_info, under both names that SGLang has for each, tell its own tools
-what they ask a server before they begin.
+what they ask a server before they begin; what they would do to its engine is not done here.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
 from frontend.models.services import use_of
-from protocol.errors import NoWorker
+from protocol.errors import NoWorker, RouteNotFound
 from protocol.membership import Capacity
 
 RANKS_TOLD_MAX: Final = 1_024
 """Bounds the ranks that the page of the server lists: a tool reads the first, and sums a few."""
+
+OPERATED: Final = ("flush_cache", "start_profile", "stop_profile")
+"""Names what SGLang's tools ask of an engine itself, which is its operator's to ask."""
 
 
 def add_native_pages(app: FastAPI, registry: Registry) -> None:
@@ -72,6 +75,15 @@ def add_native_pages(app: FastAPI, registry: Registry) -> None:
     for path, page in (("model_info", model_info), ("server_info", server_info)):
         app.add_api_route(f"/{path}", page, methods=["GET"])
         app.add_api_route(f"/get_{path}", page, methods=["GET"], include_in_schema=False)
+
+    async def operated(request: Request) -> None:
+        raise RouteNotFound(
+            "What is done to an engine is asked by the operator, on a worker's system port: POST "
+            f"/engine{request.url.path}. Clients empty no caches here."
+        )
+
+    for name in OPERATED:
+        app.add_api_route(f"/{name}", operated, methods=["GET", "POST"], include_in_schema=False)
 
 
 def _paths(entry: ModelEntry) -> dict[str, str]:

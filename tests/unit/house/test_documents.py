@@ -19,6 +19,8 @@ OTHER_FILES: Final = {
 }
 
 SGLANG_FLAGS: Final = {
+    "--admin-api-key": "who may ask its server to do something to its engine",
+    "--api-key": "who may ask its server",
     "--base-gpu-id": "the first GPU of an engine",
     "--disaggregation-decode-enable-radix-cache": "prefixes of decode workers",
     "--disaggregation-transfer-backend": "how KV caches are handed over",
