@@ -23,7 +23,7 @@ from protocol.kv_stream import (
     encode_message,
 )
 from protocol.membership import KvSource
-from protocol.process.log_floods import SAID_EVERY_S, Complaint
+from protocol.process.log_floods import Complaint
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, asking_dealer, require_key, subscriber
@@ -35,9 +35,9 @@ SNAPSHOTS_HELD_MAX: Final = 2
 that sends them.
 """
 
-UNKNOWN_S_MAX: Final = 10.0
-"""Bounds how long nothing is said of a source whose ranks' blocks are not known: a worker comes
-within seconds, and a snapshot is asked for again.
+UNANSWERED_S_MAX: Final = 10.0
+"""Bounds how long nothing is said of a source that leaves a question open: a worker comes within
+seconds, and a snapshot is asked for again.
 """
 
 TICK_S: Final = 0.25
@@ -45,38 +45,41 @@ TICK_S: Final = 0.25
 
 
 class Subscription:
-    """A Subscription, which `KvSubscriber.subscribe` makes, holds the feeds of one source."""
+    """A Subscription, which `KvSubscriber.subscribe` makes, holds the feeds of one source.
 
-    def __init__(self, source: KvSource, now: float = 0.0) -> None:
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, source: KvSource, clock: Callable[[], float]) -> None:
         self.source = source
-        self.known_at = now
-        """Is when every rank's blocks were known last, or when it was begun."""
         self.feeds: dict[int, RankFeed] = {}
         """Maps a DP rank to its feed."""
         self.dealer: SocketPump | None = None
-        self._said_again_at = now
+        """Is there while a question is open."""
+        self.asking_since = 0.0
+        """Is when the dealer was opened."""
+        self._complaint = Complaint(clock)
 
     @property
     def current(self) -> bool:
         """Tells whether every rank's blocks are up to date."""
         return all(feed.current for feed in self.feeds.values())
 
-    def unknown_s(self, now: float) -> float:
-        """Returns for how long some rank's blocks have not been known; 0.0 where all are."""
-        if self.current:
-            self.known_at = now
-        return now - self.known_at
+    @property
+    def asks(self) -> bool:
+        """Tells whether some rank waits for a snapshot."""
+        return any(feed.asks for feed in self.feeds.values())
 
-    def say_unknown(self, now: float) -> None:
+    def say_unanswered(self, now: float) -> None:
         """Says once a minute that nothing is known, and where that may lie."""
-        if now >= self._said_again_at:
-            self._said_again_at = now + SAID_EVERY_S
+        if self._complaint.due():
             log.warning(
                 "what is cached behind %s has not been known for %.0f s, so its ranks are chosen "
                 "by load: it and %s must be reachable from here, at the --kv-host and --kv-port "
                 "of the worker",
                 self.source.events,
-                now - self.known_at,
+                now - self.asking_since,
                 self.source.snapshots,
             )
 
@@ -121,7 +124,7 @@ class KvSubscriber:
         require_key(source.events, self._key)
         require_key(source.snapshots, self._key)
         now = self._loop.time()
-        subscription = Subscription(source, now)
+        subscription = Subscription(source, self._loop.time)
         if not self._others_at(source.events):
             self._socket.connect(source.events)
         self._by_stream[source.stream_id] = subscription
@@ -181,6 +184,7 @@ class KvSubscriber:
                 log.warning("cannot ask %s for a snapshot: %s", source.snapshots, error)
                 return
             subscription.dealer = SocketPump(dealer, partial(self._on_snapshot, subscription))
+            subscription.asking_since = self._loop.time()
         subscription.dealer.send(encode_message(SnapshotRequest(source.stream_id, dp_rank)))
 
     def _on_snapshot(self, subscription: Subscription, frames: list[bytes]) -> None:
@@ -212,11 +216,13 @@ class KvSubscriber:
             try:
                 for feed in subscription.feeds.values():
                     feed.on_time(now)
+                if subscription.dealer is None:
+                    continue
                 # Descriptors are for those who wait for an answer.
-                if not (unknown_s := subscription.unknown_s(now)):
+                if not subscription.asks:
                     _hang_up(subscription)
-                elif unknown_s > UNKNOWN_S_MAX:
-                    subscription.say_unknown(now)
+                elif now - subscription.asking_since > UNANSWERED_S_MAX:
+                    subscription.say_unanswered(now)
             except Exception:
                 # the others are told the time
                 log.exception("defect in the KV events from %s", subscription.source.events)

@@ -25,24 +25,42 @@ def source() -> KvSource:
     return KvSource(7, events, snapshots, 0, 1)
 
 
-def test_it_counts_from_when_all_was_known_last(caplog: pytest.LogCaptureFixture) -> None:
-    subscription, feed = Subscription(source(), 100.0), SimpleNamespace(current=False)
-    feeds: Any = {0: feed}
-    subscription.feeds = feeds
-    assert subscription.unknown_s(109.0) == 9.0
-    feed.current = True
-    assert subscription.unknown_s(110.0) == 0.0
-    feed.current = False
-    assert subscription.unknown_s(112.0) == 2.0
-    for now in (120.0, 121.0, 119.0 + SAID_EVERY_S, 120.0 + SAID_EVERY_S):
-        subscription.say_unknown(now)
+def test_it_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = 112.0
+    subscription = Subscription(source(), lambda: now)
+    subscription.asking_since = 102.0
+    for now in (112.0, 113.0, 111.0 + SAID_EVERY_S, 112.0 + SAID_EVERY_S):
+        subscription.say_unanswered(now)
     assert len(caplog.records) == 2
     assert "not been known for 10 s" in caplog.messages[0]
     assert subscription.source.snapshots in caplog.messages[0]
 
 
+async def test_who_waits_for_no_answer_has_no_socket_and_complains_of_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a rank that told of too many blocks, and is left alone for a while."""
+    monkeypatch.setattr(module, "UNANSWERED_S_MAX", -1.0)
+    monkeypatch.setattr(module, "TICK_S", 0.001)
+    context: zmq.Context[Socket] = zmq.Context()
+    subscriber = KvSubscriber(context, None, on_lag=lambda _: None)
+    try:
+        followed = subscriber.subscribe(source(), lambda _: RankBlocks(BlockBudget(10), 10))
+        assert followed.dealer is not None
+        feeds: Any = {0: SimpleNamespace(current=False, asks=False, on_time=lambda _: None)}
+        followed.feeds = feeds
+        async with asyncio.timeout(WAIT_S_MAX):
+            while followed.dealer is not None:
+                await asyncio.sleep(0)
+        assert caplog.messages == []
+        followed.feeds = {}
+    finally:
+        subscriber.close()
+        context.destroy(linger=0)
+
+
 async def test_who_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNKNOWN_S_MAX", 0.0)
+    monkeypatch.setattr(module, "UNANSWERED_S_MAX", 0.0)
     said: asyncio.Queue[str] = asyncio.Queue()
 
     class Heard(logging.Handler):

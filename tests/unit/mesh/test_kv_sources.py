@@ -57,7 +57,7 @@ class FakeSubscriber:
             raise self.error
         if wanted.stream_id in self.followed:
             raise ValueError("a stream of this id is followed already")
-        subscription = self.followed[wanted.stream_id] = Subscription(wanted)
+        subscription = self.followed[wanted.stream_id] = Subscription(wanted, lambda: 0.0)
         for rank in range(wanted.first_rank, wanted.first_rank + wanted.rank_count):
             subscription.feeds[rank] = RankFeed(blocks_of(rank), lambda: None, self.counts, 0.0)
         return subscription
