@@ -15,15 +15,6 @@ def port_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def http_ok(url: str, timeout_s: float = 1.0) -> bool:
-    """Whether a GET of `url` answers 2xx."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
-            return 200 <= answer.status < 300
-    except OSError:
-        return False
-
-
 def http_page(url: str) -> tuple[int, Any]:
     """The status and the JSON that a GET of `url` answers, an error's too.
 

@@ -187,8 +187,8 @@ class _Host:
         )
 
     async def _watch_health(self) -> None:
-        """Notes who serves; until every worker does for the first time shows progress, then says
-        how to talk to them.
+        """Notes who serves, and tells how far that is until every worker does for the first
+        time.
         """
         progress = Progress()
         started_at = time.monotonic()
@@ -202,26 +202,29 @@ class _Host:
             self._served.update(worker["worker_id"] for worker in ready)
             for worker in ready:
                 self._starting.end(worker["worker_id"])
-            elapsed_s = time.monotonic() - started_at
-            # that of whoever can be talked to, once all have served: it may be starting again
-            served = next((each for each in ready if use_of(each["service"]).try_path), None)
-            if not announced and served and len(self._served) == len(self._workers):
-                announced = True
-                progress.end()
-                say(f"serving {served['model']} ({served['engine']}) after {elapsed_s:.0f} s")
-                print(
-                    how_to_talk(self._url, served["model"], served["service"]),
-                    self._how_to_join,
-                    "",
-                    sep="\n",
-                    flush=True,
-                )
-            elif not announced:
-                progress.show(
-                    f"{len(self._served)} of {len(self._workers)} workers ready, loading for "
-                    f"{elapsed_s:.0f} s"
-                )
+            if not announced:
+                announced = self._announce(ready, progress, time.monotonic() - started_at)
             await asyncio.sleep(POLL_S)
+
+    def _announce(
+        self, ready: Sequence[dict[str, Any]], progress: Progress, elapsed_s: float
+    ) -> bool:
+        """Says how to talk to the mesh if every worker has served, and returns whether it did;
+        shows progress otherwise.
+        """
+        # whoever can be talked to, once all have served, may be starting again
+        served = next((each for each in ready if use_of(each["service"]).try_path), None)
+        if served is None or len(self._served) < len(self._workers):
+            progress.show(
+                f"{len(self._served)} of {len(self._workers)} workers ready, loading for "
+                f"{elapsed_s:.0f} s"
+            )
+            return False
+        progress.end()
+        say(f"serving {served['model']} ({served['engine']}) after {elapsed_s:.0f} s")
+        talk = how_to_talk(self._url, served["model"], served["service"])
+        print(talk, self._how_to_join, "", sep="\n", flush=True)
+        return True
 
 
 def _ready_workers(health_url: str) -> list[dict[str, Any]]:

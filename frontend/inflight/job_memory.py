@@ -100,7 +100,7 @@ class JobMemory:
             known.missed_at = now
         made = known.job.status == "completed"
         if now - known.missed_at <= MOVE_S_MAX:  # what was made is there again if its worker is
-            return known.job if made else replace(known.job, status="queued", percent=0)
+            return known.job if made else _waiting(known.job)
         lost = replace(
             known.job,
             status="failed",
@@ -138,5 +138,10 @@ def as_watched_elsewhere(job: Job) -> Job:
     moves = job.error_code == RequestAborted.code or error_from_code(job.error_code, "").retryable
     just_now = job.ended_s_ago is not None and job.ended_s_ago <= MOVE_S_MAX
     if job.status == "failed" and moves and just_now:
-        return replace(job, status="queued", percent=0, completed_unix_s=0, error_code="", error="")
+        return _waiting(job)
     return job
+
+
+def _waiting(job: Job) -> Job:
+    """Returns a job as one that is to run elsewhere."""
+    return replace(job, status="queued", percent=0, completed_unix_s=0, error_code="", error="")

@@ -44,9 +44,6 @@ from protocol.transport.zmtp import (
 TICK_S: Final = 1.0
 """Is how often a connection is asked whether something was heard over it."""
 
-SILENCE_S_MAX: Final = ROUTER_SILENCE_S_MAX
-"""Bounds how long a peer may give no sign of life, as a loop that stands still gives none."""
-
 PONG_BYTES_UNSENT_MAX: Final = 64 * 1024
 """Bounds what is unsent to who is given signs of life: who reads none may ask without end."""
 
@@ -129,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._heard, self._ticks = False, 0
             return
         self._ticks += 1
-        if self._ticks >= (SILENCE_S_MAX if self.is_open else HANDSHAKE_S_MAX) / TICK_S:
+        if self._ticks >= (ROUTER_SILENCE_S_MAX if self.is_open else HANDSHAKE_S_MAX) / TICK_S:
             self.abort()
         elif self.is_open and self._transport is not None:
             self._transport.write(PING)

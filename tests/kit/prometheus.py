@@ -7,12 +7,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 import pytest
 import yaml
 
-from starter.pages import http_ok
 from starter.ports import free_port
 from starter.process import REPO, Process
 from starter.waiting import wait_until
@@ -53,6 +53,14 @@ class Prometheus:
         found = [float(each["value"][1]) for each in self.ask(query)]
         return [number for number in found if not math.isnan(number)]
 
+    def ready(self) -> bool:
+        """Whether it answers queries."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:
+                return answer.status == HTTPStatus.OK
+        except OSError:
+            return False
+
     def all_scraped(self) -> bool:
         """Whether each target answered."""
         return self.numbers("sum(up)") == [self.targets]
@@ -80,7 +88,7 @@ def start_prometheus(fleet: Fleet, *, workers: Sequence[int]) -> Prometheus:
         ],
     )
     prometheus = Prometheus(f"http://127.0.0.1:{port}", 1 + len(workers), process)
-    wait_until(lambda: http_ok(f"{prometheus.url}/-/ready"), "Prometheus is ready", [process])
+    wait_until(prometheus.ready, "Prometheus is ready", [process])
     wait_until(prometheus.all_scraped, "Prometheus has scraped every process", [process])
     return prometheus
 

@@ -14,6 +14,7 @@ from protocol.membership import Capacity, Heartbeat, Hello, RankLoad, RelayHello
 from protocol.operated import Operated
 from protocol.process.log_floods import Complaint
 from workers.engine import EngineFacts
+from workers.mesh.addresses import ADDRESSES_MAX
 from workers.mesh.kv_plane import KvPlane
 from workers.mesh.own_host import reached_from
 
@@ -133,7 +134,9 @@ class Introduction:
         self._door = door
         self._operated = operated
         self._complaints: dict[str, Complaint] = {}
-        """Holds one for each address, since every beat would complain."""
+        """Holds one for each address, since every beat would complain; those of addresses that a
+        name stands for no more make room.
+        """
 
     @property
     def takes_requests(self) -> bool:
@@ -153,8 +156,7 @@ class Introduction:
             bootstrap = self._hello and reached_from(address, self._hello.bootstrap)
             encodings = "" if self._door is None else self._door.address()
         except OSError as error:
-            if self._complaints.setdefault(address, Complaint(monotonic)).due():
-                log.warning("no way to the frontend at %s: %s", address, error.strerror)
+            self._complain(address, error)
             return None  # the next beat tries again
         if self._hello is not None:
             return replace(
@@ -167,6 +169,12 @@ class Introduction:
                 operated=self._operated(),
             )
         return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
+
+    def _complain(self, address: str, error: OSError) -> None:
+        if address not in self._complaints and len(self._complaints) >= ADDRESSES_MAX:
+            del self._complaints[next(iter(self._complaints))]  # the oldest
+        if self._complaints.setdefault(address, Complaint(monotonic)).due():
+            log.warning("no way to the frontend at %s: %s", address, error.strerror)
 
     def heartbeat(self) -> Heartbeat:
         """Returns the Heartbeat that tells what is true of the engine's ranks now."""

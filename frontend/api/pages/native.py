@@ -2,8 +2,6 @@
 what they ask a server before they begin; what they would do to its engine is not done here.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -13,7 +11,6 @@ from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
 from frontend.models.services import use_of
 from protocol.errors import NoWorker, RouteNotFound
-from protocol.membership import Capacity
 
 RANKS_TOLD_MAX: Final = 1_024
 """Bounds the ranks that the page of the server lists: a tool reads the first, and sums a few."""
@@ -47,28 +44,23 @@ def add_native_pages(app: FastAPI, registry: Registry) -> None:
     async def server_info() -> dict[str, Any]:
         entry = first()
         card = entry.served.card
-        workers = sorted(entry.workers, key=lambda worker: worker.worker_id)
-        dp_size = sum(worker.hello.capacity.dp_size for worker in workers)
+        workers = _workers(entry)
+        capacities = [worker.hello.capacity for worker in workers]
+        ranks = [capacity for capacity in capacities for _ in range(capacity.dp_size)]
         return _paths(entry) | {
             "served_model_name": card.name,
             "context_length": card.context_length,
-            "dp_size": dp_size,
-            "max_total_num_tokens": sum(
-                worker.hello.capacity.kv_tokens * worker.hello.capacity.dp_size
-                for worker in workers
-            ),
-            "max_running_requests": sum(
-                worker.hello.capacity.requests_running_max * worker.hello.capacity.dp_size
-                for worker in workers
-            ),
+            "dp_size": len(ranks),
+            "max_total_num_tokens": sum(rank.kv_tokens for rank in ranks),
+            "max_running_requests": sum(rank.requests_running_max for rank in ranks),
             "engines": [worker.hello.engine for worker in workers],
             "internal_states": [
                 {
-                    "dp_size": dp_size,
-                    "effective_max_running_requests_per_dp": capacity.requests_running_max,
-                    "memory_usage": {"token_capacity": capacity.kv_tokens},
+                    "dp_size": len(ranks),
+                    "effective_max_running_requests_per_dp": rank.requests_running_max,
+                    "memory_usage": {"token_capacity": rank.kv_tokens},
                 }
-                for capacity in islice(_capacities(workers), RANKS_TOLD_MAX)
+                for rank in ranks[:RANKS_TOLD_MAX]
             ],
         }
 
@@ -88,7 +80,7 @@ def add_native_pages(app: FastAPI, registry: Registry) -> None:
 
 def _paths(entry: ModelEntry) -> dict[str, str]:
     """Where the first worker has its model and tokenizer from: SGLang's tools read them there."""
-    hello = min(entry.workers, key=lambda worker: worker.worker_id).hello
+    hello = _workers(entry)[0].hello
     name = entry.served.card.name
     return {
         "model_path": hello.model_path or name,
@@ -96,6 +88,6 @@ def _paths(entry: ModelEntry) -> dict[str, str]:
     }
 
 
-def _capacities(workers: Iterable[Worker]) -> Iterator[Capacity]:
-    for worker in workers:
-        yield from repeat(worker.hello.capacity, worker.hello.capacity.dp_size)
+def _workers(entry: ModelEntry) -> list[Worker]:
+    """Returns the model's workers, in the same order each time."""
+    return sorted(entry.workers, key=lambda worker: worker.worker_id)

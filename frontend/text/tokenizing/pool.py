@@ -42,10 +42,6 @@ class EncodePool:
         call.add_done_callback(lambda _: _in_loop(loop, self._finished))
         return await asyncio.wrap_future(call, loop=loop)
 
-    def close(self) -> None:
-        """Drops what has not started; what runs ends by itself."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
     def _finished(self) -> None:
         self._unfinished -= 1
 

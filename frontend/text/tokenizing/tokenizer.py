@@ -179,10 +179,6 @@ class Tokenizer:
         """Returns a token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
         return self._library.token(token_id)
 
-    def close(self) -> None:
-        """Ends the pool's threads."""
-        self._pool.close()
-
 
 def _choose_library(
     path: Path,

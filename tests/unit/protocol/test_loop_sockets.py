@@ -163,13 +163,13 @@ async def test_a_dealer_waits_for_who_comes_later_and_comes_again(address: str) 
 
 
 def test_no_connection_ends_of_silence_before_frontends_give_a_worker_up() -> None:
-    assert connections.SILENCE_S_MAX > MISSED_S_MAX + connections.TICK_S
+    assert connections.ROUTER_SILENCE_S_MAX > MISSED_S_MAX + connections.TICK_S
 
 
 async def test_who_is_silent_is_asked_and_given_up(
     bound: Bound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "SILENCE_S_MAX", 3 * connections.TICK_S)
+    monkeypatch.setattr(connections, "ROUTER_SILENCE_S_MAX", 3 * connections.TICK_S)
     reader, writer = await raw(bound.address)
     writer.write(GREETING + ready(b"DEALER") + packed([b"hello"]))
     await bound.end.next()

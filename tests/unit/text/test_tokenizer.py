@@ -76,7 +76,6 @@ def test_ids_and_text_are_those_of_the_reference(
             ) == reference.decode(wanted, skip_special_tokens=False)
     assert tokenizer.token_id("no such token") is None
     assert tokenizer.vocab_size == reference.get_vocab_size()
-    tokenizer.close()
 
 
 def test_auto_takes_fastokens_where_it_agrees(
@@ -183,7 +182,6 @@ async def test_long_text_goes_through_the_pool_with_the_same_ids(
     for text in (short + "\ud800", long + "\udfff"):
         with pytest.raises(InvalidRequest, match="surrogate"):
             await tokenizer.encode_off_loop(text, add_special_tokens=False)
-    tokenizer.close()
 
 
 @pytest.mark.parametrize("backend", ["hf", "fastokens"])
@@ -217,7 +215,6 @@ async def test_a_growing_chat_has_the_tokens_of_the_whole_and_only_its_new_turns
     assert cache.uncached_tokens - before < len(tokens) // 4 // 30
     with pytest.raises(InvalidRequest, match="surrogate"):
         await tokenizer.encode_off_loop(chat + "\ud800", add_special_tokens=False)
-    tokenizer.close()
 
 
 async def test_a_tokenizer_with_a_start_of_its_own_is_not_cut_for_plain_prompts(
@@ -237,7 +234,6 @@ async def test_a_tokenizer_with_a_start_of_its_own_is_not_cut_for_plain_prompts(
             text, add_special_tokens=special
         ) == tokenizer.encode(text, add_special_tokens=special)
     assert (cache.hits, cache.misses) == (1, 1)
-    tokenizer.close()
 
 
 async def test_more_unfinished_texts_than_the_bound_are_turned_away_and_places_come_free() -> None:
@@ -256,4 +252,3 @@ async def test_more_unfinished_texts_than_the_bound_are_turned_away_and_places_c
     gate.set()
     assert set(await asyncio.gather(*waiting[:-1])) == {b"done"}
     assert await pool.run(wait) == b"done"
-    pool.close()
