@@ -47,6 +47,8 @@ class ModelEntry:
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
         """Maps a worker id to a worker, of whatever stage, that may get new work."""
+        self.full: set[str] = set()
+        """Holds the ids of those of them whose credit is used up; each keeps its own up to date."""
         self._pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
         """Maps a stage to the ranks of the model's workers that may get new work, in order of
         joining.
@@ -133,7 +135,9 @@ class ModelEntry:
         """Recomputes the pools after a worker changed its phase, and lets whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
         self._pools = {stage: [] for stage in STAGES}
+        self.full = set()  # another one: who gets no work any more has the old one
         for worker in self.worker_of.values():
+            worker.be_listed_in(self.full)
             self.pool(worker.hello.stage).extend(worker.ranks)
         self.divides = bool(self._pools[PREFILL] or self._pools[DECODE])
         if self.workers:

@@ -75,6 +75,10 @@ class Worker:
         """Holds the ids of our unfinished requests that a worker may have died of before: at most
         one.
         """
+        self._full: set[str] = set()
+        """Holds the ids of workers whose credit is used up, among them this one's: kept as it
+        changes, since every request asks it of all of them.
+        """
         self.aborts_owed: set[str] = set()
         """Holds the ids of aborts that found no room in the socket.
 
@@ -145,6 +149,12 @@ class Worker:
         if identity not in self.other_ways:
             self.other_ways = [*self.other_ways[1 - OTHER_WAYS_MAX :], identity]
 
+    def be_listed_in(self, full: set[str]) -> None:
+        """Keeps the worker's id in `full` from now on for as long as its credit is used up."""
+        self._full = full
+        if not self.has_room(alone=False):
+            full.add(self.worker_id)
+
     def has_room(self, *, alone: bool) -> bool:
         """Returns whether the worker granted us room for one more request, which is not to meet
         others of its kind if it goes `alone`.
@@ -204,6 +214,8 @@ class Worker:
         self.bookings[stream.request_id] = Booking(
             stream, rank, prefill_tokens, kv_tokens, priority=priority
         )
+        if not self.has_room(alone=False):
+            self._full.add(self.worker_id)
         if suspect:
             self.suspects.add(stream.request_id)
 
@@ -222,5 +234,6 @@ class Worker:
         booking = self.bookings.pop(request_id, None)
         if booking is None:
             return None
+        self._full.discard(self.worker_id)
         booking.release()
         return booking.stream

@@ -72,17 +72,21 @@ def with_room(
     has a place to run them. Nothing is lost by that: no prompt is computed before its cache has
     got its pages.
     """
-    full = {
-        worker_id
-        for worker_id, worker in entry.worker_of.items()
-        if not worker.has_room(alone=offer.alone)
-    }
     return open_ranks(
-        without(ranks, full),
+        without(ranks, _without_room_for_suspects(entry) if offer.alone else entry.full),
         route.prompt_tokens,
         may_wait=(len(ranks) > 1 or stage != WHOLE) and not offer.waits_there,
         sheds=(entry.queue.sheds or stage == DECODE) and not offer.waits_there,
     )
+
+
+def _without_room_for_suspects(entry: ModelEntry) -> AbstractSet[str]:
+    """Returns the ids of workers that are full, or run a suspect already."""
+    return {
+        worker_id
+        for worker_id, worker in entry.worker_of.items()
+        if not worker.has_room(alone=True)
+    }
 
 
 def without(ranks: Ranks, worker_ids: AbstractSet[str]) -> Ranks:
