@@ -56,7 +56,7 @@ from protocol.process.open_files import raise_open_files, too_few
 from protocol.process.single_arena import share_one_arena
 from protocol.process.tracing import open_spans
 from protocol.siblings import sibling_address
-from protocol.transport.curve import MeshKey
+from protocol.transport.curve import own_key
 
 if TYPE_CHECKING:
     from protocol.process.spans import Spans
@@ -102,7 +102,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     _tune_process()
     gather_lines(loop)
     listener = listen(settings.http_host, settings.http_port) if place is None else place.listener
-    key = MeshKey.from_file(settings.mesh_key_file)
+    key = own_key(settings.mesh_key_file)
     context = mesh_context()
     mesh = sibling_address(settings.mesh_bind, 0 if place is None else place.number)
     port = open_port(context, mesh, key)
@@ -139,7 +139,7 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
     log.info(
         "serving http://%s:%d, workers connect to %s%s",
         *listener.getsockname()[:2],
-        mesh,
+        port.address,
         too_few(open_files),
     )
     try:

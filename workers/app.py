@@ -18,7 +18,7 @@ from protocol.process.packaging import require_own_packages
 from protocol.process.settings import parse_known_settings, settings_help
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from protocol.process.tracing import open_spans
-from protocol.transport.curve import MeshKey
+from protocol.transport.curve import MeshKey, own_key
 from protocol.transport.sockets import is_local, require_key
 from workers.config_section import read_section
 from workers.engine import Engine
@@ -75,7 +75,7 @@ def _run(argv: Sequence[str]) -> int:
     for number in STOP_SIGNALS:
         signal.signal(number, _end_now if os.getpid() == 1 else signal.SIG_DFL)
     health, addresses = _health_settings(settings), AddressBook(settings.frontend)
-    key = MeshKey.from_file(settings.mesh_key_file)
+    key = own_key(settings.mesh_key_file)
     for address in settings.frontend:
         require_key(address, key)  # now, and not when an engine has been loading for ten minutes
     arguments = _arguments(settings, engine_argv, key)

@@ -15,13 +15,18 @@ from protocol.transport.curve import MeshKey
 from protocol.transport.door import Door
 from protocol.transport.loop_router import LoopRouter
 from protocol.transport.pump import OnFrames, Pump, SocketPump
-from protocol.transport.sockets import IPC, Socket, bound_router, path_of
+from protocol.transport.sockets import IPC, Socket, bound_router, path_of, with_port
 
 log = logging.getLogger(__name__)
 
 
 class Port(Pump, Protocol):
     """A Port is bound at once, and carries messages from `open` on."""
+
+    @property
+    def address(self) -> str:
+        """Returns where it is, with the port that it got where any free one was asked for."""
+        ...
 
     def open(self, take: OnFrames, on_gone: Callable[[bytes], None]) -> Pump:
         """Returns itself, as OpenRouter says; to be called once."""
@@ -51,7 +56,7 @@ def open_port(context: "zmq.Context[Socket]", address: str, key: MeshKey | None)
     if not address.startswith(IPC) or path_of(address).startswith("\0"):
         log.warning(
             "any user of this host may join the mesh at %s: give it a key, or the ipc:// of a file",
-            address,
+            port.address,
         )
     return port
 
@@ -65,6 +70,10 @@ class _KeyedPort:
         note_failure: Callable[[int], None],
     ) -> None:
         self._socket = bound_router(context, address, key)
+        self.address = address
+        if not address.startswith(IPC):
+            endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+            self.address = with_port(address, int(endpoint.rpartition(":")[2]))
         self._door = Door(context, self._socket, on_failure=note_failure)
 
     def open(self, take: OnFrames, on_gone: Callable[[bytes], None]) -> Pump:

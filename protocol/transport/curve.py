@@ -5,6 +5,8 @@ pairs are derived from one 32-byte secret that every frontend and worker reads f
 one thing to distribute and to rotate.
 """
 
+import logging
+import stat
 from copy import copy
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +17,8 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
 
 from protocol.process.start_error import StartError
+
+log = logging.getLogger(__name__)
 
 _SECRET_HEX_DIGITS = 64
 _ZAP_DOMAIN = "kvmesh"
@@ -84,3 +88,21 @@ class MeshKey:
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
+
+
+def own_key(path: str | None) -> MeshKey | None:
+    """Returns the key of a process that is about to start, and warns of a file that any user of
+    this host may read: it is taken all the same, since containers are given secrets so.
+
+    Raises:
+        StartError: as `MeshKey.from_file`.
+    """
+    key = MeshKey.from_file(path)
+    if path is not None and (mode := Path(path).expanduser().stat().st_mode) & stat.S_IRWXO:
+        log.warning(
+            "any user of this host may read the mesh key in %s (mode %04o), and join the mesh or "
+            "listen to it: chmod 600 keeps others from it",
+            path,
+            stat.S_IMODE(mode),
+        )
+    return key

@@ -18,7 +18,7 @@ from protocol.transport.connection_owner import Peer
 from protocol.transport.door import COMPLAINTS_S, NEWCOMERS_MAX, SILENT_S_MAX, newcomers_allowed
 from protocol.transport.loop_dealer import Place, place_of
 from protocol.transport.pump import OnFrames
-from protocol.transport.sockets import LINGER_S_MAX, require_unused
+from protocol.transport.sockets import LINGER_S_MAX, require_unused, with_port
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class LoopRouter:
         on_failure: is told ZMQ's number of why somebody did not become a peer.
         newcomers_max, silent_s_max: of who has said nothing yet, where there is a port or an
         abstract name: a file is reached by this user alone.
+    Attributes:
+        address: the one it listens at, whose port is the kernel's choice where 0 was asked for.
     Raises:
         StartError: the address is malformed, or other hosts can reach it.
         OSError: it is taken.
@@ -50,6 +52,9 @@ class LoopRouter:
     ) -> None:
         self._place = place_of(address)
         self._listener = _listening(self._place)
+        self.address = address
+        if not isinstance(self._place, str):
+            self.address = with_port(address, self._listener.getsockname()[1])
         self._on_failure = on_failure
         self._newcomers_max = newcomers_allowed(newcomers_max)
         self._silent_s_max = silent_s_max

@@ -168,6 +168,11 @@ def path_of(address: str) -> str:
     return f"\0{path[1:]}" if path.startswith("@") else path
 
 
+def with_port(address: str, port: int) -> str:
+    """Returns a tcp address with the port that was bound, where its own may be any free one."""
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
 def is_local(address: str) -> bool:
     """Returns whether only this host can reach the address."""
     if address.startswith((IPC, "inproc://")):

@@ -10,7 +10,6 @@ import zmq
 
 from frontend.fleet.missed import MISSED_S_MAX
 from protocol.process.start_error import StartError
-from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import (
     CONNECT_S_MAX,
@@ -98,11 +97,6 @@ def test_a_file_is_not_in_the_way_of_an_abstract_name(
         listener.bind(name)
         listener.listen()
         bound_router(context, f"ipc://{name}", None).close(linger=0)
-
-
-def test_a_key_file_holds_64_hex_digits(tmp_path: object) -> None:
-    with pytest.raises(StartError, match="64 hex"):
-        MeshKey.from_file("/nowhere")
 
 
 async def test_a_keyed_connection_outlives_the_time_for_which_its_worker_is_missed(
