@@ -21,6 +21,7 @@ themselves are cheap.
 """
 
 _MARKS: Final = b'"[{'
+_COUNTED: Final = b"[{:,"
 
 OPENED_MAX: Final = 60_000
 """Bounds the objects and lists of one body: 10,000 messages with parts and calls have as many; each
@@ -65,11 +66,13 @@ def is_large(body: bytes | bytearray) -> bool:
 def check_counts(body: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
     """Refuses a body whose values would take long to make, or much memory.
 
-    Costs 0.3 ms a megabyte, some 5 if its text has many brackets.
+    Costs 0.6 ms a megabyte, some 5 if its text has many brackets.
 
     Raises:
         InvalidRequest: naming the bound.
     """
+    if _has_few(body, min(OPENED_MAX, MEMBERS_MAX, items_max)):
+        return
     opened, members, items = _counted(body, outside_text=False)
     if opened <= OPENED_MAX and members <= MEMBERS_MAX and items <= items_max:
         return
@@ -85,11 +88,24 @@ def check_counts(body: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
             )
 
 
+def _has_few(body: bytes | bytearray, most: int) -> bool:
+    """Returns whether there are no more than `most` brackets, colons and commas altogether, within
+    text or not: so it is in nearly every text of up to a million tokens.
+    """
+    count = 0
+    for start in range(0, len(body), _SLICE_BYTES):
+        piece = body[start : start + _SLICE_BYTES]
+        count += len(piece) - len(piece.translate(None, _COUNTED))
+        if count > most:
+            return False
+    return True
+
+
 def _counted(body: bytes | bytearray, *, outside_text: bool) -> tuple[int, int, int]:
     """Returns the numbers of opening brackets, colons and commas; those within strings are left out
     if `outside_text`.
     """
-    import numpy as np  # noqa: PLC0415 - 11 MiB that a frontend without large bodies never needs
+    import numpy as np  # noqa: PLC0415 - 12 MiB that a frontend whose bodies are text never needs
 
     opened = members = items = inside = 0
     kept = b""

@@ -1,6 +1,8 @@
 """What a body is made of is counted as a parser would find it, wherever its pieces end."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -61,6 +63,15 @@ def test_bounds_are_met_and_not_passed(value: str, allowed: int) -> None:
 
 def test_text_is_no_structure() -> None:
     check_counts(json.dumps('[{"a":1},' * 200_000).encode())
+
+
+def test_a_long_text_is_counted_without_numpy() -> None:
+    text = json.dumps({"content": "some words, and others: " * 20_000})
+    program = (
+        "import sys; from frontend.http.body_counts import check_counts; "
+        "check_counts(sys.stdin.buffer.read()); assert 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], input=text.encode(), check=True)
 
 
 @pytest.mark.parametrize(
