@@ -49,6 +49,7 @@ from frontend.settings import FrontendSettings
 from frontend.status.board import Board
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.subscriber import KvSubscriber
+from protocol.process.free_memory import FreeMemory
 from protocol.process.gathered_lines import gather_lines
 from protocol.process.large_blocks import return_large_blocks
 from protocol.process.log_floods import quieten_http_server
@@ -237,6 +238,7 @@ async def _serve_http(
     server = Server(_http(application, settings, listener), drain, connections, accepting)
     tasks = [
         asyncio.create_task(keep_streams_alive(lambda: drain.open, settings.sse_keep_alive)),
+        asyncio.create_task(FreeMemory().keep_returning()),
         *([asyncio.create_task(board.keep())] if board else []),
     ]
     gc.set_threshold(*GC_THRESHOLDS)
