@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from struct import Struct
-from typing import Final, Protocol
-
-from tokenizers import Tokenizer as HfTokenizer
+from typing import TYPE_CHECKING, Final, Protocol
 
 from frontend.text.tokenizing.inspection import Inspection, TokenizerUnusable, open_hf
 from protocol.tokens import pack_tokens
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as HfTokenizer
 
 _OFFSET: Final = Struct("<Q")
 
@@ -68,8 +69,9 @@ class HfBackend:
 
     name = "hf"
     inline_chars_max = 1_000
+    keeps_at_once = True
 
-    def __init__(self, tokenizer: HfTokenizer) -> None:
+    def __init__(self, tokenizer: "HfTokenizer") -> None:
         self.tokenizer = tokenizer
         self.threads_max = max(1, min(4, os.cpu_count() or 1))
 

@@ -13,17 +13,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
-from tokenizers import Tokenizer as HfTokenizer
 
 from frontend.text.tokenizing.hard_texts import hard_texts
 from frontend.text.tokenizing.segments import safe_marks
 from protocol.text.piece_tables import checked_pieces
 from protocol.text.pieces import PieceTable
 from protocol.tokens import pack_tokens
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as HfTokenizer
 
 CHILD_WAIT_S_MAX: Final = 120
 """Bounds the wait for the child: the largest published tokenizers take about 4 s; a machine that
@@ -62,14 +64,16 @@ class Inspection(Struct, frozen=True):
     adds_tokens: bool = True
 
 
-def open_hf(tokenizer_json: Path) -> HfTokenizer:
+def open_hf(tokenizer_json: Path) -> "HfTokenizer":
     """Returns the library's tokenizer, set to neither cut nor pad whatever the file says.
 
     Raises:
         TokenizerUnusable: the library does not read the file.
     """
+    from tokenizers import Tokenizer  # noqa: PLC0415 - 5 MiB that fastokens does without
+
     try:
-        tokenizer = HfTokenizer.from_file(str(tokenizer_json))
+        tokenizer = Tokenizer.from_file(str(tokenizer_json))
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception
         raise TokenizerUnusable(f"tokenizer.json: {error}") from None
     tokenizer.no_truncation()

@@ -8,14 +8,17 @@ alone.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from tokenizers import Encoding
-from tokenizers import Tokenizer as HfTokenizer
 
 from frontend.text.tokenizing.inspection import open_hf
 from frontend.text.tokenizing.pool import EncodePool
 from protocol.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from tokenizers import Tokenizer as HfTokenizer
 
 INLINE_CHARS_MAX = 1_000
 """Bounds the pairs encoded on the event loop; longer ones are encoded in a thread, as HfBackend
@@ -59,7 +62,7 @@ class EncodedPair(Struct, frozen=True):
 class PairTokenizer:
     """A PairTokenizer encodes pairs of texts for one cross-encoder."""
 
-    def __init__(self, tokenizer: HfTokenizer) -> None:
+    def __init__(self, tokenizer: "HfTokenizer") -> None:
         self._tokenizer = tokenizer
         self._pool = EncodePool(_THREADS)
 

@@ -3,7 +3,6 @@
 HF `tokenizers` is the reference, `fastokens` serves where it agrees.
 """
 
-import ctypes
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from frontend.text.tokenizing.pool import EncodePool
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.segments import cut, cuts_agree, join, marks_in
 from protocol.errors import InvalidRequest
+from protocol.process.free_memory import return_free_memory
 from protocol.text.detokenizer import Detokenizing
 
 Backend = Literal["auto", "hf", "fastokens"]
@@ -99,21 +99,19 @@ class Tokenizer:
         if backend not in ("auto", "hf", "fastokens"):
             raise ValueError(f"tokenizer backend {backend!r} is none of auto, hf, fastokens")
         inspection = inspect(tokenizer_json)
-        library = _choose_library(tokenizer_json, backend, inspection, open_fast)
+        # fastokens keeps 4 MiB for each thread that has encoded, 16 of a vocabulary of 151k and
+        # more once it has seen much, until the thread ends; the caller's may stay.
+        with ThreadPoolExecutor(1) as passing:
+            library = passing.submit(
+                _choose_library, tokenizer_json, backend, inspection, open_fast
+            ).result()
+            marks = passing.submit(
+                _marks_to_cut_at, library, marks_in(templates, inspection.marks)
+            ).result()
         detokenizing = Detokenizing(
             inspection.pieces, _reference_decode(tokenizer_json, library, inspection)
         )
-        marks = marks_in(templates, inspection.marks)
-        if marks and not cuts_agree(library, marks):
-            _log.warning(
-                (
-                    "every chat is tokenized from its beginning: cut at %s, texts have other "
-                    "tokens than whole"
-                ),
-                ", ".join(marks),
-            )
-            marks = []
-        _return_free_memory()
+        return_free_memory()
         return cls(library, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
@@ -190,9 +188,7 @@ def _choose_library(
         return open_hf_backend(path)
     try:
         library = open_fast(path)
-        # fastokens keeps 17 MiB and more for each thread that has encoded, until the thread ends
-        with ThreadPoolExecutor(1) as passing:
-            text = passing.submit(first_disagreement, library, inspection).result()
+        text = first_disagreement(library, inspection)
         if text is None:
             return library
         reason = f"fastokens disagrees with the reference on {text}"
@@ -202,6 +198,17 @@ def _choose_library(
         raise TokenizerUnusable(reason)
     _log.warning("tokenizing with Hugging Face's library instead: %s", reason)
     return open_hf_backend(path)
+
+
+def _marks_to_cut_at(library: TokenizerBackend, marks: Sequence[str]) -> Sequence[str]:
+    """Returns the marks, or none where texts cut at them have other tokens than whole."""
+    if not marks or cuts_agree(library, marks):
+        return marks
+    _log.warning(
+        "every chat is tokenized from its beginning: cut at %s, texts have other tokens than whole",
+        ", ".join(marks),
+    )
+    return ()
 
 
 def _reference_decode(
@@ -218,11 +225,3 @@ def _reference_decode(
 
 def _no_decode(_ids: list[int], _skip: bool) -> str:
     raise AssertionError("a table decodes these ids")
-
-
-def _return_free_memory() -> None:
-    """Gives back what glibc keeps of a load's memory: 70 MiB of 164 with a 151k vocabulary."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        return

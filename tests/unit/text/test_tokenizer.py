@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +104,35 @@ def test_auto_falls_back_and_fastokens_refuses_where_it_does_not(
     assert "fastokens" in caplog.text
     with pytest.raises(TokenizerUnusable, match="fastokens"):
         Tokenizer.load(file, "fastokens", open_fast=open_fast, inspect=inspections.__getitem__)
+
+
+def test_no_thread_that_stays_has_encoded_once_a_tokenizer_is_loaded(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]
+) -> None:
+    file, threads = tokenizer_files["byte_level"], set[threading.Thread]()
+
+    class Watched(Disagreeing):
+        def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
+            threads.add(threading.current_thread())
+            return self._right.encode(text, add_special_tokens=add_special_tokens)
+
+    Tokenizer.load(
+        file, templates="<|im_start|>", open_fast=Watched, inspect=inspections.__getitem__
+    )
+    assert threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_what_fastokens_tokenizes_needs_no_reference_library_in_this_process(
+    tokenizer_files: dict[str, Path],
+) -> None:
+    program = (
+        "import sys; from pathlib import Path;"
+        "from frontend.text.tokenizing.tokenizer import Tokenizer;"
+        "Tokenizer.load(Path(sys.argv[1]), 'fastokens').encode('a', add_special_tokens=False);"
+        "assert 'tokenizers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, tokenizer_files["byte_level"]], check=True)
 
 
 def test_a_child_finds_what_this_process_finds(
@@ -221,7 +252,8 @@ async def test_a_tokenizer_with_a_start_of_its_own_is_not_cut_for_plain_prompts(
     tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]
 ) -> None:
     cache = SegmentCache(2**20)
-    tokenizer = Tokenizer.load(
+    tokenizer = await asyncio.to_thread(
+        Tokenizer.load,
         tokenizer_files["llama"],
         "hf",
         cache=cache,
