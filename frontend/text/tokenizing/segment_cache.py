@@ -2,6 +2,7 @@
 its beginning at every turn.
 """
 
+from array import array
 from collections.abc import Sequence
 from sys import getsizeof
 from typing import Final
@@ -13,6 +14,16 @@ TEXT_CHARS_MAX: Final = 1_000_000
 
 _ENTRY_BYTES: Final = 160
 """Is what a key's tuple and its place in the dict take."""
+
+_SIGHTS: Final = 2**15
+"""Bounds the segments that are known to have come once, 16 bytes each: those of the last 10,000
+turns of chats. A newer one takes an older one's place.
+"""
+
+_REACH: Final = 2
+"""Is after how many times the cache's size of other segments that came once one is forgotten: what
+comes again later still would have to stay for longer than the cache is likely to hold it.
+"""
 
 
 class SegmentCache:
@@ -36,6 +47,10 @@ class SegmentCache:
         self.hits = self.misses = self.cached_tokens = self.uncached_tokens = 0
         self._held: dict[tuple[int, str], tuple[bytes, int]] = {}
         """Maps (owner, segment) to ids and what the entry takes."""
+        self._sights = array("q", bytes(8 * _SIGHTS))
+        """Has hashes of segments that came once, each at its remainder."""
+        self._seen_at = array("q", bytes(8 * _SIGHTS))
+        self._bytes_seen = 0
         self._owners = 0
 
     def new_owner(self) -> int:
@@ -59,17 +74,39 @@ class SegmentCache:
             found.append(entry and entry[0])
         return found
 
-    def keep(self, owner: int, segment: str, ids: bytes) -> None:
-        """Remembers a segment; the oldest make room for it."""
+    def keep(self, owner: int, segment: str, ids: bytes, *, at_once: bool = True) -> None:
+        """Remembers a segment; the oldest make room for it.
+
+        Args:
+            at_once: whether it is worth its memory now; else it is from the second time on, so
+            that prompts which come once neither take memory nor push chats out.
+        """
         # A text that was encoded keeps its UTF-8 beside it from then on; getsizeof counts that.
         key, size = (owner, segment), getsizeof(segment) + getsizeof(ids) + _ENTRY_BYTES
         if size > self.bytes_max or key in self._held:
+            return
+        if not (at_once or self._came_before(key, size)):
             return
         self._held[key] = ids, size
         self.bytes_held += size
         while self.bytes_held > self.bytes_max:
             _, size = self._held.pop(next(iter(self._held)))
             self.bytes_held -= size
+
+    def _came_before(self, key: tuple[int, str], size: int) -> bool:
+        """Returns whether a segment came lately, and remembers that it did; of two with one hash,
+        the second is taken for the first, and kept.
+        """
+        number = hash(key)
+        place = number % _SIGHTS
+        if (
+            self._sights[place] == number
+            and self._bytes_seen - self._seen_at[place] <= _REACH * self.bytes_max
+        ):
+            return True
+        self._bytes_seen += size
+        self._sights[place], self._seen_at[place] = number, self._bytes_seen
+        return False
 
     def count(self, *, cached_tokens: int, uncached_tokens: int) -> None:
         """Counts one text that was looked up."""

@@ -155,8 +155,9 @@ class Tokenizer:
         else:
             encoded = await self._pool.run(partial(self._encode_each, new))
         # the last segment of a chat will be longer next time
+        at_once = self._library.keeps_at_once
         for segment, ids in zip(new[:-1], encoded, strict=False):
-            self._cache.keep(self._owner, segment, ids)
+            self._cache.keep(self._owner, segment, ids, at_once=at_once)
         rest = iter(encoded)
         tokens = join([next(rest) if ids is None else ids for ids in found])
         cached = max(0, sum(len(ids) // 4 - 1 for ids in found if ids is not None))

@@ -209,6 +209,24 @@ def test_the_least_recently_used_goes_first_and_the_bound_holds() -> None:
     assert cache.find(first, ["y" * 20_000, "0 " + "x" * 500]) == [None, b"abcd" * 100]
 
 
+def test_what_is_cheap_is_kept_once_it_comes_again_and_not_too_late() -> None:
+    cache = SegmentCache(10_000)
+    owner, other = cache.new_owner(), cache.new_owner()
+    chat = "x" * 2_000
+    for _ in range(2):
+        assert cache.find(owner, [chat]) == [None]
+        cache.keep(owner, chat, b"abcd", at_once=False)
+    assert cache.find(owner, [chat]) == [b"abcd"]
+    assert cache.find(other, [chat]) == [None]
+    for number in range(100):
+        cache.keep(owner, f"{number} " + "y" * 2_000, b"abcd", at_once=False)
+    assert cache.find(owner, [chat]) == [b"abcd"]  # none of those came again
+    cache.keep(owner, "0 " + "y" * 2_000, b"abcd", at_once=False)
+    assert cache.find(owner, ["0 " + "y" * 2_000]) == [None]  # not before many others had
+    cache.keep(owner, "0 " + "y" * 2_000, b"abcd", at_once=False)
+    assert cache.find(owner, ["0 " + "y" * 2_000]) == [b"abcd"]
+
+
 def test_short_texts_huge_ones_and_a_cache_of_nothing_are_not_looked_up() -> None:
     cache = SegmentCache(10_000)
     assert [cache.takes("x" * chars) for chars in (10, SEGMENT_CHARS_MIN + 1, 1_000_001)] == [

@@ -37,6 +37,7 @@ class Disagreeing:
     name = "fastokens"
     inline_chars_max = 100
     threads_max = 1
+    keeps_at_once = False
 
     def __init__(self, file: Path) -> None:
         self._right = HfBackend(HfTokenizer.from_file(str(file)))
