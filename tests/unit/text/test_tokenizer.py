@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer as HfTokenizer
 
+from frontend.text.tokenizing import pool as pool_module
 from frontend.text.tokenizing.backends import FastokensBackend, HfBackend, TokenizerBackend
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
 from frontend.text.tokenizing.inspection import (
@@ -285,3 +286,13 @@ async def test_more_unfinished_texts_than_the_bound_are_turned_away_and_places_c
     gate.set()
     assert set(await asyncio.gather(*waiting[:-1])) == {b"done"}
     assert await pool.run(wait) == b"done"
+
+
+async def test_a_pool_without_work_ends_its_threads_and_starts_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "REST_S", 0)
+    pool = EncodePool(1)
+    for _ in range(2):
+        thread = await pool.run(threading.current_thread)
+        await asyncio.to_thread(thread.join)
