@@ -66,8 +66,8 @@ def tokenizer_readings(cache: SegmentCache, prefix: str) -> Iterator[Reading]:
         prefix: what the reference product's names begin with.
     """
     for name, help_text, value in (
-        ("hits", "Texts of which a part had been tokenized before", cache.hits),
-        ("misses", "Texts of which nothing had been", cache.misses),
+        ("hits", "Texts of which a part was remembered", cache.hits),
+        ("misses", "Texts of which nothing was", cache.misses),
         ("cached_tokens", "Tokens of these texts that were found", cache.cached_tokens),
         (
             "uncached_tokens",

@@ -28,7 +28,7 @@ class ModelLoader:
     """A ModelLoader makes models servable and remembers those used last, by digest."""
 
     MODELS_KEPT_MAX = 32
-    """Bounds the models remembered: a tokenizer with 150k tokens takes about 100 MB; a frontend
+    """Bounds the models remembered: a tokenizer with 150k tokens takes some 110 MiB; a frontend
     that serves more models than this loads some again.
     """
 
