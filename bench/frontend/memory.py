@@ -29,7 +29,7 @@ from starter.pages import http_ok
 from starter.process import REPO
 
 ROWS: Final = ("chat_64", "streams_64", "prompt_8k", "prompt_32k", "prompt_128k")
-REST_S: Final = 5.0
+REST_S: Final = 12.0
 """Is longer than what a frontend waits until it gives memory back."""
 
 LARGE_VOCABULARY: Final = 151_936

@@ -7,9 +7,10 @@ from pathlib import Path
 from resource import getpagesize
 from typing import Final
 
-EVERY_S: Final = 2.0
-"""Is the time between two looks, in seconds: what each gives back, and the pages that are made anew
-for it, cost a frontend half a percent of its time at most."""
+EVERY_S: Final = 10.0
+"""Is the time between two looks, in seconds. What goes back is taken anew by the next large prompt:
+beside prompts of 128k tokens without a pause, a look every two seconds cost 3 % of a frontend.
+"""
 
 GROWN_BYTES: Final = 8 * 2**20
 """Is by how much memory must have grown for free pages to be looked for. Beside prompts of 128k
