@@ -8,6 +8,7 @@ firewall, a route, a network card. Nobody tells a frontend but the requests that
 import logging
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from math import inf
 from typing import Final
 
 from protocol.process.log_floods import Complaint
@@ -23,15 +24,15 @@ longer had somebody wait for what did not come.
 """
 
 VAIN_MAX: Final = 2
-"""Bounds the waits in vain after which a request does not try two workers again: one may be an
-accident, and where there is nobody else a second try is better than an error.
+"""Bounds the waits in vain, one after the other, after which a request does not try two workers
+again: one may be an accident, and where there is nobody else a second try is better than an error.
 """
 
 REMEMBERED_S: Final = 60.0
 """Is how long a failure is remembered; longer than a second try takes."""
 
 PARTINGS_MAX: Final = 1_024
-"""Bounds the pairs that are remembered, some 300 bytes each; the oldest are tried again first."""
+"""Bounds the pairs that are remembered, some 440 bytes each; the oldest are tried again first."""
 
 Pair = tuple[str, str]
 """Names a worker that computes prompts, and one that generates, by their ids."""
@@ -53,13 +54,15 @@ def apart_of(pairs: Iterable[Pair]) -> Apart:
 class _Parting:
     """A _Parting is what is known of two workers between which a hand-over failed."""
 
-    __slots__ = ("complaint", "failed_at", "vain")
+    __slots__ = ("complaint", "failed_at", "vain", "vain_at")
 
     def __init__(self) -> None:
         self.complaint = Complaint(lambda: self.failed_at)
         self.failed_at = 0.0
         self.vain = 0
-        """Counts the waits in vain since the last cache that came over."""
+        """Counts the waits in vain, one after the other, since the last cache that came over."""
+        self.vain_at = -inf
+        """Is when the last one that is counted ended."""
 
 
 class Partings:
@@ -81,7 +84,10 @@ class Partings:
         if len(self._of) > PARTINGS_MAX:
             del self._of[next(iter(self._of))]
         parting.failed_at = now
-        parting.vain += waited_s >= VAIN_S
+        # all that waited through one accident tell of it at its end
+        if waited_s >= VAIN_S and waited_s <= now - parting.vain_at:
+            parting.vain += 1
+            parting.vain_at = now
         if times := parting.complaint.due():
             log.warning(
                 "no KV cache came over from worker %s to worker %s (%d times): other pairs are "

@@ -37,15 +37,25 @@ def test_a_second_wait_in_vain_is_the_last_of_a_request(partings: Partings) -> N
     for _ in range(10):  # costs nobody anything
         partings.note(PAIR, 0.1, NOW)
     assert not partings.in_vain(PAIR)
-    for _ in range(VAIN_MAX):
+    for number in range(VAIN_MAX):
         assert not partings.in_vain(PAIR)
-        partings.note(PAIR, VAIN_S, NOW)
+        partings.note(PAIR, VAIN_S, NOW + number * VAIN_S)
+    assert partings.in_vain(PAIR)
+
+
+def test_waits_through_one_accident_are_one(partings: Partings) -> None:
+    for late_s in range(10):  # the requests came one after the other
+        partings.note(PAIR, 3 * VAIN_S, NOW + late_s)
+    assert not partings.in_vain(PAIR)
+    partings.note(PAIR, 3 * VAIN_S, NOW + 3 * VAIN_S)  # who was the first of them has tried again
+    assert partings.in_vain(PAIR)
+    partings.note(PAIR, 3 * VAIN_S, NOW + 3 * VAIN_S + 9)
     assert partings.in_vain(PAIR)
 
 
 def test_a_cache_that_came_over_makes_the_next_wait_the_first(partings: Partings) -> None:
-    for _ in range(VAIN_MAX):
-        partings.note(PAIR, VAIN_S, NOW)
+    for number in range(VAIN_MAX):
+        partings.note(PAIR, VAIN_S, NOW + number * VAIN_S)
     partings.came_over(("p", "d2"))
     assert partings.in_vain(PAIR)
     partings.came_over(PAIR)
@@ -54,9 +64,10 @@ def test_a_cache_that_came_over_makes_the_next_wait_the_first(partings: Partings
 
 
 def test_what_was_long_ago_is_forgotten(partings: Partings) -> None:
-    for _ in range(VAIN_MAX):
-        partings.note(PAIR, VAIN_S, NOW)
-    partings.apart(NOW + REMEMBERED_S + 1)
+    for number in range(VAIN_MAX):
+        partings.note(PAIR, VAIN_S, NOW + number * VAIN_S)
+    assert partings.in_vain(PAIR)
+    partings.apart(NOW + number * VAIN_S + REMEMBERED_S + 1)
     assert not partings.in_vain(PAIR)
 
 

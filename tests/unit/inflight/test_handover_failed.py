@@ -35,28 +35,36 @@ class Fleet(Bench):
         ids = (f"{number:032x}" for number in count(1_000))
         self.counts = CollectorRegistry()
         self.trail = Trail()
+        self.passed_s = 0.0
+        """Is what went by in waits, beside what the clock says."""
         self.recovery = Recovery(
             self.dispatch,
             LossMetrics(self.counts, "dynamo_frontend"),
             moves_max=3,
             new_request_id=lambda: next(ids),
-            now=self.loop.time,
+            now=self.now,
         )
+
+    def now(self) -> float:
+        return self.loop.time() + self.passed_s
 
     def pairs(self, *names: str) -> None:
         """Workers of either stage: those that compute prompts begin with p."""
         for name in names:
             self.join(name, PREFILL if name.startswith("p") else DECODE, credit=64)
 
-    async def fails(self, stream: RequestStream, on: str, waited_s: float = 0.0) -> RequestStream:
+    async def fails(
+        self, stream: RequestStream, on: str, waited_s: float = 0.0, *, meanwhile: bool = False
+    ) -> RequestStream:
         """One of its workers says that the cache was not handed over, and the request moves.
 
+        Args:
+            meanwhile: it waited while the last one did.
         Raises:
             MeshError: what the request fails with instead.
         """
-        stream.sent_at -= waited_s
-        for helper in stream.helpers:
-            helper.sent_at -= waited_s
+        self.passed_s += 0.0 if meanwhile else waited_s
+        stream.sent_at = self.now() - waited_s
         worker = self.registry.serving(on)
         assert worker is not None
         self.give(worker, stream.request_id, 0, FAILED)
@@ -130,6 +138,18 @@ async def test_a_second_wait_in_vain_for_the_only_pair_is_the_last(fleet: Fleet)
         await fleet.fails(stream, "d1", VAIN_S)
     assert fleet.moves("handover_failed") == 1
     assert len(fleet.entry.queue) == 0
+
+
+async def test_requests_that_waited_through_one_accident_have_a_second_try_each(
+    fleet: Fleet,
+) -> None:
+    fleet.pairs("p1", "d1")
+    streams = [await fleet.place() for _ in range(3)]
+    for number, stream in enumerate(streams):
+        fleet.trail = Trail()
+        moved = await fleet.fails(stream, "d1", VAIN_S, meanwhile=number > 0)
+        assert moved.pair == ("p1", "d1")
+    assert fleet.moves("moved") == 3
 
 
 async def test_a_pair_that_hands_others_over_is_tried_once_more(fleet: Fleet) -> None:
