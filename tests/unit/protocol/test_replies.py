@@ -5,7 +5,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.generation import Content, Extras, Finished, Logprobs
+from protocol.generation import CachedBelow, Content, Extras, Finished, Logprobs
 from protocol.replies import Delta, joined
 from protocol.tokens import pack_tokens, unpack_tokens
 
@@ -55,3 +55,9 @@ def test_nothing_is_lost_in_joining(parts: list[tuple[int, bool]], scored: bool)
         assert extras.logprobs is not None
         assert array("f", extras.logprobs.chosen).tolist() == list(range(start))
         assert len(unpack_tokens(extras.logprobs.top_ids)) == 2 * start
+
+
+def test_what_was_cached_is_told_by_the_first() -> None:
+    cached = Extras(cached_tokens=32, cached_below=CachedBelow(8))
+    first = Delta("r", 0, pack_tokens([1]), None, cached)
+    assert joined(first, Delta("r", 1, pack_tokens([2]), None, Extras())).extras == cached

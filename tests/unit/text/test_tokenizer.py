@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer as HfTokenizer
 
-from frontend.text.tokenizing import pool as pool_module
 from frontend.text.tokenizing.backends import FastokensBackend, HfBackend, TokenizerBackend
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
 from frontend.text.tokenizing.inspection import (
@@ -20,10 +19,9 @@ from frontend.text.tokenizing.inspection import (
     inspect_in_child,
     inspect_tokenizer,
 )
-from frontend.text.tokenizing.pool import QUEUED_MAX, EncodePool
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.tokenizer import Tokenizer
-from protocol.errors import InvalidRequest, Overloaded
+from protocol.errors import InvalidRequest
 from protocol.tokens import pack_tokens, unpack_tokens
 
 
@@ -250,6 +248,28 @@ async def test_a_growing_chat_has_the_tokens_of_the_whole_and_only_its_new_turns
         await tokenizer.encode_off_loop(chat + "\ud800", add_special_tokens=False)
 
 
+@pytest.mark.parametrize(("backend", "times"), [("hf", 1), ("fastokens", 2)])
+async def test_what_is_cheap_to_tokenize_is_kept_when_it_comes_again(
+    tokenizer_files: dict[str, Path],
+    inspections: dict[Path, Inspection],
+    backend: str,
+    times: int,
+) -> None:
+    cache = SegmentCache(2**20)
+    tokenizer = await asyncio.to_thread(
+        Tokenizer.load,
+        tokenizer_files["byte_level"],
+        backend,
+        cache=cache,
+        templates="<|im_start|>",
+        inspect=inspections.__getitem__,
+    )
+    chat = "".join(f"turn {turn} of {'many words ' * 2_000}<|im_start|>" for turn in range(4))
+    for came in range(3):
+        assert bool(cache.bytes_held) == (came >= times)
+        await tokenizer.encode_off_loop(chat, add_special_tokens=False)
+
+
 async def test_a_tokenizer_with_a_start_of_its_own_is_not_cut_for_plain_prompts(
     tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]
 ) -> None:
@@ -268,31 +288,3 @@ async def test_a_tokenizer_with_a_start_of_its_own_is_not_cut_for_plain_prompts(
             text, add_special_tokens=special
         ) == tokenizer.encode(text, add_special_tokens=special)
     assert (cache.hits, cache.misses) == (1, 1)
-
-
-async def test_more_unfinished_texts_than_the_bound_are_turned_away_and_places_come_free() -> None:
-    pool, gate = EncodePool(1), threading.Event()
-
-    def wait() -> bytes:
-        gate.wait()
-        return b"done"
-
-    waiting = [asyncio.ensure_future(pool.run(wait)) for _ in range(QUEUED_MAX)]
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded) as refused:
-        await pool.run(wait)
-    assert refused.value.retry_after_s == 1
-    waiting[-1].cancel()
-    gate.set()
-    assert set(await asyncio.gather(*waiting[:-1])) == {b"done"}
-    assert await pool.run(wait) == b"done"
-
-
-async def test_a_pool_without_work_ends_its_threads_and_starts_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pool_module, "REST_S", 0)
-    pool = EncodePool(1)
-    for _ in range(2):
-        thread = await pool.run(threading.current_thread)
-        await asyncio.to_thread(thread.join)
