@@ -45,8 +45,10 @@ async def test_who_waits_for_no_answer_has_no_socket_and_complains_of_nobody(
     context: zmq.Context[Socket] = zmq.Context()
     subscriber = KvSubscriber(context, None, on_lag=lambda _: None)
     try:
+        began_at = asyncio.get_running_loop().time()
         followed = subscriber.subscribe(source(), lambda _: RankBlocks(BlockBudget(10), 10))
         assert followed.dealer is not None
+        assert followed.asking_since >= began_at
         feeds: Any = {0: SimpleNamespace(current=False, asks=False, on_time=lambda _: None)}
         followed.feeds = feeds
         async with asyncio.timeout(WAIT_S_MAX):
