@@ -25,7 +25,7 @@ from bench.kit.load import run_load
 from bench.kit.running import Starting, chat_ok
 from bench.kit.workloads import LOCAL, MODEL_NAME, Corpus, ensure_model_dir, write_bodies
 from starter.addresses import Addresses, worker_command
-from starter.pages import http_ok
+from starter.pages import port_open
 from starter.process import REPO
 
 ROWS: Final = ("chat_64", "streams_64", "prompt_8k", "prompt_32k", "prompt_128k")
@@ -89,7 +89,7 @@ def measure(model_dir: Path) -> dict[str, Any]:
         starting = Starting(stack, LOCAL / "logs")
         options = ("--cache-dir", str(LOCAL / "kvmesh-cache"), "--log-level", "warning")
         frontend = starting.process("memory", addresses.frontend_command(*options))
-        starting.wait("frontend", [frontend], lambda: http_ok(f"{addresses.url}/live"))
+        starting.wait("frontend", [frontend], lambda: port_open(addresses.http_port))
         found["started"] = read(frontend.pid)
         worker = starting.process(
             "memory-worker",

@@ -14,12 +14,14 @@ from protocol.membership import Capacity, Hello, ModelCard
 from protocol.tokens import pack_tokens
 
 
-def placed_choice(
-    *, finished: Finished | None = None, queue_s: float = 0.0, predicted: int = 0
-) -> Choice:
-    """A choice of a request with a prompt of 100 tokens that runs on rank 3 of worker w."""
+def placed_stream(*, dp_size: int = 1, dp_rank: int = 0, predicted: int = 0) -> RequestStream:
+    """A stream of a request that was sent to a rank of worker w, which was thought to have so many
+    of its prompt's tokens cached.
+    """
     card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
-    capacity = Capacity(dp_size=4, page_size_tokens=16, kv_tokens=1_000, requests_running_max=8)
+    capacity = Capacity(
+        dp_size=dp_size, page_size_tokens=16, kv_tokens=1_000, requests_running_max=8
+    )
     hello = Hello(
         worker_id="w",
         epoch=1,
@@ -31,9 +33,15 @@ def placed_choice(
     )
     loop = asyncio.new_event_loop()
     loop.close()  # nobody waits for it
-    stream = RequestStream(
-        "r", Wakeup(loop), Placement(Rank(hello, 3, BlockBudget(10)), cached_tokens=predicted)
-    )
+    rank = Rank(hello, dp_rank, BlockBudget(10))
+    return RequestStream("r", Wakeup(loop), Placement(rank, cached_tokens=predicted))
+
+
+def placed_choice(
+    *, finished: Finished | None = None, queue_s: float = 0.0, predicted: int = 0
+) -> Choice:
+    """A choice of a request with a prompt of 100 tokens that runs on rank 3 of worker w."""
+    stream = placed_stream(dp_size=4, dp_rank=3, predicted=predicted)
     stream.finished, stream.queue_s = finished, queue_s
     prompt = pack_tokens(range(100))
     return Choice(

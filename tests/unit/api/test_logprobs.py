@@ -2,7 +2,6 @@
 came.
 """
 
-import asyncio
 import itertools
 import struct
 from array import array
@@ -24,21 +23,17 @@ from frontend.api.answers.logprobs import (
     scores,
 )
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.fleet.rank import Rank
-from frontend.fleet.stream import RequestStream
-from frontend.fleet.wakeup import Wakeup
 from frontend.inflight.choice import Choice
 from frontend.models.served import ServedModel
-from frontend.routing.route import Placement, RouteRequest
+from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.output.gain import Answer
-from kv_events.index import BlockBudget
 from protocol.generation import Extras, Finished, Generate, Logprobs, LogprobsWanted, Sampling
-from protocol.membership import Capacity, Hello, ModelCard
 from protocol.replies import Delta
 from protocol.text.detokenizer import Detokenizing
 from protocol.text.pieces import PieceTable
 from protocol.tokens import pack_tokens
+from tests.unit.api.placed_choice import placed_stream
 
 PIECES = [b"<s>", b"He", b"llo", b" \xf0\x9f", b"\xa6\x9c", b"!", b"a", b"b", b"ab", b"\xe9"]
 BOS, HE, LLO, HALF, OTHER_HALF, BANG, A, B, AB, BAD = range(10)
@@ -176,23 +171,6 @@ def test_what_is_asked_of_the_engine(request_: Any, wanted: LogprobsWanted | Non
     assert logprobs_wanted(request_) == wanted
 
 
-def stream() -> RequestStream:
-    card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
-    capacity = Capacity(dp_size=1, page_size_tokens=16, kv_tokens=1_000, requests_running_max=8)
-    hello = Hello(
-        worker_id="w",
-        epoch=1,
-        service="text",
-        endpoint="dyn://a.b.c",
-        card=card,
-        capacity=capacity,
-        credit_requests=4,
-    )
-    loop = asyncio.new_event_loop()
-    loop.close()  # nobody waits for it
-    return RequestStream("r", Wakeup(loop), Placement(Rank(hello, 0, BlockBudget(10))))
-
-
 def deltas(
     ids: Sequence[int], cuts: Sequence[int], first: int, end: Finished | None
 ) -> list[Delta]:
@@ -239,7 +217,7 @@ def test_each_token_is_told_once_however_it_came(
         "r" * 32, "m", pack_tokens([HE]), Sampling(max_new_tokens=99), 0, logprobs=LogprobsWanted()
     )
     choice, answer = (
-        Choice(0, request, RouteRequest(request.token_ids), stream(), text, rules=rules),
+        Choice(0, request, RouteRequest(request.token_ids), placed_stream(), text, rules=rules),
         Answer(),
     )
     output = [*ids, BANG] if stop_token else ids
@@ -257,7 +235,7 @@ def test_each_token_is_told_once_however_it_came(
         play(output[:at], 0, None)
         if choice.finish_reason is None:
             choice.trail.output += choice.take_leg()
-            choice.stream = stream()
+            choice.stream = placed_stream()
     if choice.finish_reason is None:
         rest = output[at or 0 :]
         play(
@@ -293,7 +271,7 @@ def test_nothing_is_shown_where_only_the_prompt_was_asked_about() -> None:
         logprobs=LogprobsWanted(of_prompt=True),
     )
     text = ChoiceText(DETOKENIZING.new(skip_special_tokens=True), rules)
-    choice = Choice(0, request, RouteRequest(request.token_ids), stream(), text, rules=rules)
+    choice = Choice(0, request, RouteRequest(request.token_ids), placed_stream(), text, rules=rules)
     extras = Extras(logprobs=scored([-1]), prompt_logprobs=scored([NAN]))
     choice.stream.push(
         Delta("r", 0, pack_tokens([A]), Finished("stop", 1, 1, matched_token_id=A), extras)

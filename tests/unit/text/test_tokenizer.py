@@ -20,7 +20,7 @@ from frontend.text.tokenizing.inspection import (
     inspect_tokenizer,
 )
 from frontend.text.tokenizing.segment_cache import SegmentCache
-from frontend.text.tokenizing.tokenizer import Tokenizer
+from frontend.text.tokenizing.tokenizer import Backend, Tokenizer
 from protocol.errors import InvalidRequest
 from protocol.tokens import pack_tokens, unpack_tokens
 
@@ -215,19 +215,26 @@ async def test_long_text_goes_through_the_pool_with_the_same_ids(
             await tokenizer.encode_off_loop(text, add_special_tokens=False)
 
 
-@pytest.mark.parametrize("backend", ["hf", "fastokens"])
-async def test_a_growing_chat_has_the_tokens_of_the_whole_and_only_its_new_turns_are_tokenized(
-    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], backend: str
-) -> None:
-    cache = SegmentCache(2**20)
-    tokenizer = await asyncio.to_thread(
+async def of_chats(
+    file: Path, backend: Backend, cache: SegmentCache, inspections: dict[Path, Inspection]
+) -> Tokenizer:
+    """A tokenizer that cuts chats where a turn begins, and keeps what it made of the pieces."""
+    return await asyncio.to_thread(
         Tokenizer.load,
-        tokenizer_files["byte_level"],
+        file,
         backend,
         cache=cache,
         templates="<|im_start|>",
         inspect=inspections.__getitem__,
     )
+
+
+@pytest.mark.parametrize("backend", ["hf", "fastokens"])
+async def test_a_growing_chat_has_the_tokens_of_the_whole_and_only_its_new_turns_are_tokenized(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], backend: str
+) -> None:
+    cache = SegmentCache(2**20)
+    tokenizer = await of_chats(tokenizer_files["byte_level"], backend, cache, inspections)
     chat, tokens = "", b""
     for turn in range(40):
         chat += (
@@ -256,14 +263,7 @@ async def test_what_is_cheap_to_tokenize_is_kept_when_it_comes_again(
     times: int,
 ) -> None:
     cache = SegmentCache(2**20)
-    tokenizer = await asyncio.to_thread(
-        Tokenizer.load,
-        tokenizer_files["byte_level"],
-        backend,
-        cache=cache,
-        templates="<|im_start|>",
-        inspect=inspections.__getitem__,
-    )
+    tokenizer = await of_chats(tokenizer_files["byte_level"], backend, cache, inspections)
     chat = "".join(f"turn {turn} of {'many words ' * 2_000}<|im_start|>" for turn in range(4))
     for came in range(3):
         assert bool(cache.bytes_held) == (came >= times)
