@@ -3,6 +3,7 @@ here.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,7 +83,9 @@ async def read_facts(engine: Any, requests: Submissions, *, tokenizes: bool = Fa
         else None,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
         routes=SglangRoutes(engine, requests),
-        metrics=sglang_metrics if manager.enable_metrics else None,
+        metrics=partial(sglang_metrics, by_priority=_preempts(manager))
+        if manager.enable_metrics
+        else None,
     )
 
 
@@ -180,6 +183,14 @@ def _orders_by_priority(manager: Any) -> bool:
         bool(manager.config_value("enable_priority_scheduling"))
         and manager.config_value("schedule_policy") == "fcfs"
         and not manager.config_value("schedule_low_priority_values_first")
+    )
+
+
+def _preempts(manager: Any) -> bool:
+    """Tells whether SGLang orders by priority as its users know it, which somebody asked for."""
+    return bool(
+        manager.config_value("enable_priority_scheduling")
+        and not manager.config_value("disable_priority_preemption")
     )
 
 
