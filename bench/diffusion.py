@@ -184,8 +184,12 @@ def main() -> None:
     parser.add_argument("--name", default="diffusion")
     parser.add_argument("--rows", default=",".join(PLAYS))
     args = parser.parse_args()
-    report: dict[str, Any] = {"machine": machine(), "steps": LONG_STEPS, "rows": []}
-    report["still_running"] = []
+    report: dict[str, Any] = {
+        "machine": machine(),
+        "steps": LONG_STEPS,
+        "rows": [],
+        "still_running": [],
+    }
     for workers in (1, 2):
         names = [name for name in args.rows.split(",") if PLAYS[name][0] == workers]
         if not names:

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +82,7 @@ class Drawing:
 
 
 @contextmanager
-def drawing(workers: int) -> Iterator[Drawing]:
+def drawing(workers: int) -> Generator[Drawing]:
     """A frontend and so many workers that have drawn something."""
     with TemporaryDirectory(prefix="k-") as folder:
         fleet = Fleet(Path(folder) / "logs")

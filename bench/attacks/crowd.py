@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -20,7 +20,7 @@ ANSWER_S_MAX: Final = 60.0
 
 
 @contextlib.contextmanager
-def attacking(port: int, attack: Attack) -> Iterator[Counter[str]]:
+def attacking(port: int, attack: Attack) -> Generator[Counter[str]]:
     """Has the clients of an attack ask as long as the block runs; they leave at its end, whatever
     they still wait for.
 

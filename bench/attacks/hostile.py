@@ -103,7 +103,7 @@ class Hostile(AbstractContextManager["Hostile"]):
                 with contextlib.suppress(OSError):  # the frontend has left
                     hostile.answer(self, drips=address == HOSTILE)
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, *_: object, **__: object) -> None:
                 """Says nothing."""
 
         return Handler

@@ -256,7 +256,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     names = ([] if arguments.without_kvmesh else ["kvmesh"]) + peers_named(arguments.peers)
-    wanted = set(filter(None, arguments.rows.split(",")))
+    wanted = {name for name in arguments.rows.split(",") if name}
     rows = [row for row in TABLES[arguments.table] if not wanted or row.name in wanted]
     if not rows or not names:
         parser.error(f"nothing to run; rows are {[row.name for row in TABLES[arguments.table]]}")

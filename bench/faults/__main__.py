@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--sim-speedup", type=float, default=1.0)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the fleet ends too
+    signal.signal(signal.SIGTERM, lambda _, __: sys.exit(1))  # so that the fleet ends too
     # what the client keeps of its answers makes every full collection a pause of 150 ms
     gc.disable()
     wanted = {name for name in arguments.rows.split(",") if name}

@@ -57,7 +57,7 @@ class Answer:
         return int(head.split(b" ", 2)[1]) if head else 0
 
     @cached_property
-    def documents(self) -> list[Any]:
+    def documents(self) -> list[dict[str, Any] | str]:
         """The JSON objects of the answer: one, or one an event; "[DONE]" stays a string."""
         head, body = self._split
         if b"transfer-encoding: chunked" in head.lower():

@@ -289,7 +289,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--name", default="local/soak", help="of the result file")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the fleet ends too
+    signal.signal(signal.SIGTERM, lambda _, __: sys.exit(1))  # so that the fleet ends too
     shape = FleetShape(
         workers=WORKERS,
         worker_options=("--max-running-requests", str(PLACES), "--log-level", "warning"),

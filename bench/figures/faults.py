@@ -25,7 +25,7 @@ def _more(row: dict[str, Any]) -> str:
     )
 
 
-def _told(key: str, value: Any) -> str:
+def _told(key: str, value: dict[str, int] | list[Any] | float | str) -> str:
     """`back_s` 1.35 is told as "back: 1.35 s"."""
     if isinstance(value, dict):
         value = ", ".join(f"{count} x {what}" for what, count in value.items()) or "nothing"

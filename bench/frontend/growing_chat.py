@@ -27,7 +27,8 @@ SHORT_CHARS = 600
 def turns(random: Random) -> list[str]:
     """Rendered prompts of one chat, each a beginning of the next."""
     words = ["".join(random.choices("etaoinshrdlu", k=random.randint(2, 9))) for _ in range(4_000)]
-    chat, prompts = "", []
+    chat = ""
+    prompts: list[str] = []
     for _ in range(TOKENS_MAX // 1_000):
         chat += (
             "<|im_start|>user\n"
@@ -94,8 +95,6 @@ async def measure(file: Path, backend: str, chats: int) -> None:
         )
     )
     print(f"  cache: {cache.bytes_held / 2**20:.1f} MiB after {chats} chats")
-    cached.close()
-    whole.close()
 
 
 def main() -> None:

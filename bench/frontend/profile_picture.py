@@ -5,10 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from bench.kit.canvas import blank, save
 
 _BAR: Final = 0.8
 
@@ -25,7 +22,7 @@ def draw(result_file: Path) -> Path:
         for part in each["parts_us"]
     }
     parts = sorted(most, key=lambda part: -most[part])
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.3 * len(parts) * (1 + 0.5 * len(systems))))
+    figure, [[axes]] = blank(1, 1, (9, 1 + 0.3 * len(parts) * (1 + 0.5 * len(systems))))
     height = _BAR / len(systems)
     for number, (name, each) in enumerate(systems.items()):
         values = [each["parts_us"].get(part, 0.0) for part in parts]
@@ -49,11 +46,7 @@ def draw(result_file: Path) -> Path:
         fontsize=9,
     )
     axes.legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
-    out = result_file.with_suffix(".png")
-    figure.savefig(out, dpi=110)
-    plt.close(figure)
-    return out
+    return save(figure, result_file.with_suffix(".png"), dpi=110)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,9 @@ SIM: Final = "--engine sim --page-size 16 --max-total-tokens 90000"
 
 REQUEST_S_MAX: Final = 120.0
 
+Answer = dict[str, Any] | str
+"""What a frontend answers: an object, or what it says in place of one."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -118,13 +121,13 @@ class GpuFleet:
         behind = [self.workers[name].pid for name in self.views[view]]
         return Running(view, self.addresses[view].http_port, self.frontends[view].pid, behind)
 
-    def ask(self, view: str, prompt: Sequence[int], tokens: int, **fields: Any) -> Any:
-        """The answer to a greedy completion; a string where there is none."""
+    def ask(self, view: str, prompt: Sequence[int], tokens: int, **fields: Any) -> Answer:
+        """The answer to a greedy completion."""
         greedy = {"temperature": 0, "ignore_eos": True}
         body = {"prompt": list(prompt), "max_tokens": tokens}
         return self._post(view, "/v1/completions", body | greedy | fields)
 
-    def _post(self, view: str, path: str, body: Mapping[str, Any]) -> Any:
+    def _post(self, view: str, path: str, body: Mapping[str, Any]) -> Answer:
         request = urllib.request.Request(
             self.addresses[view].url + path,
             json.dumps({"model": MODEL_NAME, **body}).encode(),
@@ -138,8 +141,8 @@ class GpuFleet:
         except OSError as error:
             return str(error)
 
-    def chat(self, view: str, body: Mapping[str, Any]) -> Any:
-        """The answer to a chat; a string where there is none."""
+    def chat(self, view: str, body: Mapping[str, Any]) -> Answer:
+        """The answer to a chat."""
         return self._post(view, "/v1/chat/completions", body)
 
     def held(self, view: str) -> dict[str, tuple[int, int, int]]:

@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from bench.kit.canvas import blank, save
 
 COLUMNS = 3
 OURS, THEIRS = "#c0392b", "#7f8c8d"
@@ -50,7 +47,7 @@ def plot(result_file: Path) -> Path:
     result = json.loads(result_file.read_text())
     rows = [row for row in result["rows"].values() if row["systems"]]
     lines = max(1, -(-len(rows) // COLUMNS))
-    figure, grid = plt.subplots(lines, COLUMNS, figsize=(5 * COLUMNS, 2.8 * lines), squeeze=False)
+    figure, grid = blank(lines, COLUMNS, (5 * COLUMNS, 2.8 * lines))
     for position, axes in enumerate(grid.flat):
         if position < len(rows):
             _bars(axes, rows[position])
@@ -64,11 +61,7 @@ def plot(result_file: Path) -> Path:
         ),
         fontsize=10,
     )
-    figure.tight_layout()
-    out = result_file.with_suffix(".png")
-    figure.savefig(out, dpi=110)
-    plt.close(figure)
-    return out
+    return save(figure, result_file.with_suffix(".png"), dpi=110)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ comes from the network. Lengths are sums of the lines' own token counts: right t
 `usage.prompt_tokens` in the results is exact.
 """
 
+# tokenizers has no types for the parts that one is made of
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 import json
 import random
 import sysconfig

@@ -108,7 +108,7 @@ def take_turns(workers: list[Worker], number: int, ranks: int) -> None:
                     f"update_{size}", [spent["store"], spent["remove"]], 2 * spent["blocks"]
                 )
     for kind in KINDS:
-        answers = []
+        answers: list[tuple[str, Any]] = []
         for worker in workers:
             spent = worker.ask("query", kind=kind)
             worker.note(f"query_{kind}", spent, per=spent["n"], unit="us")

@@ -12,7 +12,7 @@ from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, E
 from protocol.generation import Generate
 from protocol.kv_stream import Change
 from protocol.membership import RankLoad
-from protocol.replies import Delta
+from protocol.replies import Delta, Failed
 from workers.sim.scheduling.limits import SchedulerLimits, Step
 from workers.sim.scheduling.namespace import Namespace
 from workers.sim.scheduling.radix_cache import RadixCache
@@ -122,8 +122,9 @@ class EngineRank:
     def receive(self, request: Generate) -> None:
         """A request came in."""
         sequence = new_sequence(request, self._limits, self._text, self._eos)
-        failure = self.scheduler.submit(sequence)  # type: ignore[arg-type]
-        assert failure is None
+        assert not isinstance(sequence, Failed), sequence
+        failure = self.scheduler.submit(sequence)
+        assert failure is None, failure
         self.count(1)
         if not self._stepping:
             self._begin()

@@ -8,7 +8,7 @@ from bench.routing.clock import Clock
 from bench.routing.engine_rank import BLOCK_TOKENS, EndingText, EngineRank
 from bench.routing.frontend_side import FrontendSide
 from bench.routing.perfect import PerfectCache
-from bench.routing.workloads import MAX_OUTPUT_RATIO, Script, Workload
+from bench.routing.workloads import MAX_OUTPUT_RATIO, Script, Users, Workload
 from frontend.routing.leaders import HELD_S_MAX
 from frontend.routing.policy import Policy
 from frontend.routing.router import Lifetimes, RouterMode
@@ -110,12 +110,12 @@ class Fleet:
         )
         self.cut_off = len(self._open)
 
-    def _next_user(self, users) -> None:
+    def _next_user(self, users: Users) -> None:
         start = next(users, None)
         if start is not None and start[0] < self._span_s:
             self.clock.after(max(0.0, start[0] - self.clock.now), self._start, start[1], users)
 
-    def _start(self, script: Script, users) -> None:
+    def _start(self, script: Script, users: Users) -> None:
         self._go_on(script, None)
         self._next_user(users)
 
@@ -124,7 +124,7 @@ class Fleet:
         if self.clock.now >= self._span_s:
             return
         try:
-            wish = script.send(answer)  # type: ignore[arg-type]
+            wish = next(script) if answer is None else script.send(answer)
         except StopIteration:
             return
         if isinstance(wish, bytes):

@@ -7,9 +7,10 @@ from random import Random
 
 from frontend.fleet.booking import Booking
 from frontend.fleet.rank import Rank
+from frontend.fleet.stream import RequestStream
 from frontend.routing.leaders import Leaders
 from frontend.routing.policy import Policy
-from frontend.routing.route import RouteRequest
+from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from kv_events.index import BlockBudget
 from kv_events.rank_feed import FeedCounts, RankFeed
@@ -19,6 +20,16 @@ from protocol.membership import Capacity, Hello, ModelCard, RankLoad
 
 BLOCKS_MAX = 4_000_000
 """As the setting kv_index_blocks_max."""
+
+
+Placed = tuple[int, int, str | None]
+"""The index of a rank, the prompt tokens expected in its cache, and who is to be waited for."""
+
+
+class _Nobody:
+    """Waits for answers that do not come this way."""
+
+    def notify(self) -> None: ...
 
 
 class FrontendSide:
@@ -60,16 +71,15 @@ class FrontendSide:
             feed.on_snapshot(Snapshot(0, 0, 0, []), 0.0)
         random.shuffle(self.ranks)  # workers introduce themselves in another order to each frontend
         self._by_index = {self._index[rank.worker_id]: rank for rank in self.ranks}
+        self._unread = RequestStream("", _Nobody(), Placement(self.ranks[0]))
+        """Stands for the answers of all requests."""
         self._router = Router(mode, policy, lifetimes)
         self.bookings: dict[str, Booking] = {}
         self.leaders: Leaders[Generate] = Leaders()
         self._held = held
 
-    def place(self, request: Generate, now: float) -> tuple[int, int, str | None]:
-        """Choose and book a rank as frontend.mesh.dispatch does.
-
-        Returns its index, the prompt tokens expected in its cache, and who is to be waited for.
-        """
+    def place(self, request: Generate, now: float) -> Placed:
+        """Choose and book a rank as frontend.mesh.dispatch does."""
         route = RouteRequest(request.token_ids)
         placement = self._router.choose(self.ranks, route, now)
         rank, leader = placement.rank, None
@@ -78,8 +88,8 @@ class FrontendSide:
             if leader is None:
                 self.leaders.lead(request.request_id, placement, route)
         self.bookings[request.request_id] = Booking(
-            None, rank, route.prompt_tokens - placement.cached_tokens
-        )  # type: ignore[arg-type]
+            self._unread, rank, route.prompt_tokens - placement.cached_tokens
+        )
         self._router.placed(placement, route, now)
         return self._index[rank.worker_id], placement.cached_tokens, leader
 

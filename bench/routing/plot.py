@@ -5,10 +5,7 @@ cached share and spread of load.
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from bench.kit.canvas import blank, save
 
 ROWS: Final = {
     "ttft_p50_ms": "TTFT p50, ms",
@@ -50,9 +47,7 @@ def plot(cells: list[dict[str, Any]], out: Path) -> None:
             for cell in sorted(cells, key=lambda cell: cell["workload"])
         )
     )
-    figure, grid = plt.subplots(
-        len(ROWS), len(columns), figsize=(2.6 * len(columns), 1.9 * len(ROWS)), squeeze=False
-    )
+    figure, grid = blank(len(ROWS), len(columns), (2.6 * len(columns), 1.9 * len(ROWS)))
     for column, (name, ranks) in enumerate(columns):
         mine = [cell for cell in cells if (cell["workload"], cell["ranks"]) == (name, ranks)]
         mine.sort(key=lambda cell: (cell["mode"] != "kv", cell["label"], cell["frontends"]))
@@ -64,6 +59,4 @@ def plot(cells: list[dict[str, Any]], out: Path) -> None:
             axes.set_xlabel(label, fontsize=6)
             if column:
                 axes.set_yticklabels([])
-    figure.tight_layout()
-    figure.savefig(out, dpi=100)
-    plt.close(figure)
+    save(figure, out, dpi=100)

@@ -112,7 +112,8 @@ def _spread(cells: dict[tuple[Any, int], dict[str, Any]]) -> list[str]:
 
 
 def _groups(name: str, cells: dict[tuple[Any, int], dict[str, Any]]) -> list[str]:
-    ours, found = cells["kv", 1], []
+    ours = cells["kv", 1]
+    found: list[str] = []
     if name.startswith("groups") and ours["cached_share"] < GROUPS_CACHED_MIN:
         found.append(f"cached share {ours['cached_share']}, not {GROUPS_CACHED_MIN}")
     if name == "groups-small" and ours["ttft_p50_ms"] > cells["round-robin", 1]["ttft_p50_ms"] / 2:

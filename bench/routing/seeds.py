@@ -152,7 +152,9 @@ def main() -> int:
             f"{key} {row[key]['median']} [{row[key]['min']}..{row[key]['max']}]" for key in MEASURES
         )
         print(named, *figures)
-    before = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    before: list[dict[str, Any]] = (
+        json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    )
     kept = [
         row for row in before if row_name(row["workload"], row["ranks"], row["rate"]) not in wanted
     ]

@@ -5,11 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
+from bench.kit.canvas import blank, save
 from starter.process import REPO
 
 COLUMNS: Final = 3
@@ -76,14 +72,10 @@ def plot(result_file: Path) -> Path:
     """Draws them; returns the PNG's path."""
     found = json.loads(result_file.read_text())
     rows = -(-len(PANELS) // COLUMNS)
-    figure, grid = plt.subplots(rows, COLUMNS, figsize=(5 * COLUMNS, 3.4 * rows), squeeze=False)
+    figure, grid = blank(rows, COLUMNS, (5 * COLUMNS, 3.4 * rows))
     for axes, (title, panel) in zip(grid.flat, PANELS.items(), strict=True):
         _draw(axes, title, panel, points_of(found, panel[0]))
-    figure.tight_layout()
-    out = result_file.with_suffix(".png")
-    figure.savefig(out, dpi=110)
-    plt.close(figure)
-    return out
+    return save(figure, result_file.with_suffix(".png"), dpi=110)
 
 
 def _draw(

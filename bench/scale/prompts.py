@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Final
 
 from bench.kit.workloads import Corpus, Shape, ensure_model_dir, fresh, write_bodies
-from bench.scale.systems import MODEL, started
+from bench.scale.systems import MODEL, Run, started
 
 LENGTHS: Final = (128, 512, 2_048, 8_192, 32_768, 126_000)
 """The last one leaves room for what a length of about so many tokens may be too long by."""
@@ -32,7 +32,8 @@ def curve() -> list[dict[str, Any]]:
         for length in LENGTHS:
             chats = min(CHATS_MAX, max(CHATS_MIN, TOKENS_PER_ROUND // length))
             shape = Shape(input_tokens=length, output_tokens=1, model=MODEL)
-            rounds = []
+            rounds: list[Run] = []
+            size = 0.0
             for seed in range(ROUNDS):
                 bodies = write_bodies(
                     fresh(corpus, shape, chats, seed), folder / f"{length}-{seed}.jsonl"
@@ -42,12 +43,16 @@ def curve() -> list[dict[str, Any]]:
                 bodies.unlink()
             points.append(
                 {
-                    "prompt_tokens": round(rounds[0][0]["prompt_tokens"] / rounds[0][0]["ok"]),
+                    "prompt_tokens": round(
+                        rounds[0].result["prompt_tokens"] / rounds[0].result["ok"]
+                    ),
                     "body_bytes": round(size),
-                    "frontend_us": round(median(1e6 * each[1] / chats for each in rounds), 1),
-                    "worker_us": round(median(1e6 * each[2] / chats for each in rounds), 1),
-                    "e2e_p50_ms": median(each[0]["e2e_ms"]["p50"] for each in rounds),
-                    "rounds_us": [round(1e6 * each[1] / chats, 1) for each in rounds],
+                    "frontend_us": round(
+                        median(1e6 * each.frontend_s / chats for each in rounds), 1
+                    ),
+                    "worker_us": round(median(1e6 * each.worker_s / chats for each in rounds), 1),
+                    "e2e_p50_ms": median(each.result["e2e_ms"]["p50"] for each in rounds),
+                    "rounds_us": [round(1e6 * each.frontend_s / chats, 1) for each in rounds],
                 }
             )
             print(points[-1], flush=True)

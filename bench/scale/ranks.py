@@ -137,6 +137,7 @@ def _beats_us(ranks: list[Rank]) -> float:
     def beat() -> None:
         for _ in range(times):
             heartbeat = decode_to_frontend(frames)
+            assert isinstance(heartbeat, Heartbeat)
             for rank, load in zip(some, heartbeat.ranks, strict=True):
                 rank.report(load, 0.0)
                 rank.blocks.expire(0.0)

@@ -17,10 +17,12 @@ import numpy as np
 
 from bench.kit.usage import rss_mib
 from bench.routing.fleet import Fleet
+from bench.routing.frontend_side import Placed
 from bench.routing.workloads import WORKLOADS
 from frontend.routing.policies.modes import policy_of
 from frontend.routing.route import Weights
 from frontend.routing.router import Lifetimes, RouterMode
+from protocol.generation import Generate
 
 COUNTS: Final = {8: (2.0, 5.0), 64: (2.0, 5.0), 256: (2.0, 5.0), 1_000: (1.0, 2.5)}
 """Holds for each number of ranks the seconds that are not measured, and all."""
@@ -33,14 +35,14 @@ USERS_PER_RANK: Final = 20
 class Timed:
     """A frontend's choice that notes what it takes."""
 
-    def __init__(self, place: Callable[..., Any]) -> None:
+    def __init__(self, place: Callable[[Generate, float], Placed]) -> None:
         self._place = place
         self.count = 0
         self.cpu_s = 0.0
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, request: Generate, now: float) -> Placed:
         begun_s = time.process_time()
-        placed = self._place(*arguments)
+        placed = self._place(request, now)
         self.cpu_s += time.process_time() - begun_s
         self.count += 1
         return placed

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, Final
 
 from bench.kit.workloads import Corpus, Shape, fresh, write_bodies
-from bench.scale.systems import MODEL, Started, started
+from bench.scale.systems import MODEL, Run, Started, started
 from bench.scale.workers import MODEL_DIR
 
 COUNTS: Final = (1, 4, 16, 64, 256, 1_024, 4_096)
@@ -48,14 +48,10 @@ def _point(count: int, folder: Path) -> dict[str, Any]:
         short, long = (_bodies(own, count, SHORT_TOKENS + more) for more in (0, tokens))
         _run(running, short, count)
         rounds = [(_run(running, short, count), _run(running, long, count)) for _ in range(ROUNDS)]
-    frontend_us, worker_us = (
-        [
-            1e6 * (long_run[side] - short_run[side]) / (count * tokens)
-            for short_run, long_run in rounds
-        ]
-        for side in (1, 2)
-    )
-    results = [long_run[0] for _, long_run in rounds]
+    more = count * tokens
+    frontend_us = [1e6 * (many.frontend_s - few.frontend_s) / more for few, many in rounds]
+    worker_us = [1e6 * (many.worker_s - few.worker_s) / more for few, many in rounds]
+    results = [many.result for _, many in rounds]
     told = {
         "streams": count,
         "ranks": ranks,
@@ -67,8 +63,8 @@ def _point(count: int, folder: Path) -> dict[str, Any]:
         "gap_p99_ms": median(result["gap_ms"]["p99"] for result in results),
         "client_bytes_per_token": round(
             median(
-                (long_run[0]["body_bytes"] - short_run[0]["body_bytes"]) / (count * tokens)
-                for short_run, long_run in rounds
+                (many.result["body_bytes"] - few.result["body_bytes"]) / more
+                for few, many in rounds
             )
         ),
         "tokens_per_event": round(
@@ -86,5 +82,5 @@ def _bodies(folder: Path, count: int, tokens: int) -> Path:
     return write_bodies(bodies, folder / f"{tokens}.jsonl")
 
 
-def _run(running: Started, bodies: Path, count: int) -> tuple[dict[str, Any], float, float]:
+def _run(running: Started, bodies: Path, count: int) -> Run:
     return running.load(bodies, concurrency=count, requests=count)

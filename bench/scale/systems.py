@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench.kit.load import run_load
 from bench.kit.usage import cpu_s
@@ -12,6 +12,14 @@ from starter.fleet import Fleet
 from starter.process import Process
 
 MODEL: Final = "bench"
+
+
+class Run(NamedTuple):
+    """A run of the load generator: its result, and the CPU seconds of frontend and worker."""
+
+    result: dict[str, Any]
+    frontend_s: float
+    worker_s: float
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,14 @@ class Started:
         """What frontend and worker took so far."""
         return cpu_s(self.frontend.pid), cpu_s(self.worker.pid)
 
-    def load(self, bodies: Path, **options: Any) -> tuple[dict[str, Any], float, float]:
-        """A run of the load generator: its result, and the CPU seconds of frontend and worker."""
+    def load(self, bodies: Path, **options: Any) -> Run:
+        """Runs the load generator."""
         before = self.cpu_s()
         result = run_load(self.fleet.http_port, bodies, **options)
         frontend_s, worker_s = (
             after - earlier for after, earlier in zip(self.cpu_s(), before, strict=True)
         )
-        return result, frontend_s, worker_s
+        return Run(result, frontend_s, worker_s)
 
 
 def started(

@@ -125,5 +125,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     # whoever ends this has the frontends ended, too
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda _, __: sys.exit(128 + signal.SIGTERM))
     main()

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ def paired(cores: list[list[int]]) -> list[list[int]]:
 
 
 @contextmanager
-def on(threads: Iterable[int]) -> Iterator[None]:
+def on(threads: Iterable[int]) -> Generator[None]:
     """Has the calling thread, and what it starts meanwhile, run on these alone."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, threads)

@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Any, Final
 
-from bench.gpu.fleet import GpuFleet
+from bench.gpu.fleet import Answer, GpuFleet
 from bench.kit.workloads import MODEL_NAME
 
 LENGTHS: Final = (5, 17, 40, 130, 500, 900, 2_500, 6_000)
@@ -47,7 +47,10 @@ def equality(fleet: GpuFleet, seed: int) -> dict[str, Any]:
         "usage_equal": sum(usage),
         "different_lengths": [len(p) for p, equal in zip(prompts, same, strict=True) if not equal],
         "cached_tokens_of_a_repeated_prompt": [
-            each["usage"]["prompt_tokens_details"]["cached_tokens"] for each in again
+            each["usage"]["prompt_tokens_details"]["cached_tokens"]
+            if isinstance(each, dict)
+            else each
+            for each in again
         ],
         "choices_of_n_4": len(several["choices"]) if isinstance(several, dict) else several,
         "prompt_scores": [
@@ -122,7 +125,7 @@ def freed(fleet: GpuFleet, seed: int, view: str = "pair") -> list[dict[str, Any]
     return found
 
 
-def text_of(answer: Any) -> str | None:
+def text_of(answer: Answer) -> str | None:
     """The text of a completion; None where there is none."""
     return answer["choices"][0]["text"] if isinstance(answer, dict) else None
 

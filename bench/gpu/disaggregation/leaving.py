@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any, Final
 
 from bench.gpu.disaggregation.checks import STREAMS, prompt, text_of
-from bench.gpu.fleet import GpuFleet
+from bench.gpu.fleet import Answer, GpuFleet
 
 TOKENS: Final = 250
 VICTIMS: Final = ("p1", "d1")
-TOOL: Final = {
+TOOL: Final[dict[str, Any]] = {
     "type": "function",
     "function": {
         "name": "weather",
@@ -62,7 +62,7 @@ def _under(fleet: GpuFleet, seed: int, victim: str, act: Callable[[], object]) -
     random_ = random.Random(f"{seed} {victim}")
     prompts = [prompt(random_, 3_000) for _ in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
-        undisturbed = list(pool.map(lambda each: fleet.ask("whole-2", each, TOKENS), prompts))
+        undisturbed = list(pool.map(partial(fleet.ask, "whole-2", tokens=TOKENS), prompts))
         began = time.monotonic()
         asked = [pool.submit(fleet.ask, "pairs", each, TOKENS) for each in prompts]
         time.sleep(0.5)
@@ -125,7 +125,7 @@ def read(fleet: GpuFleet, seed: int) -> dict[str, Any]:
     return found
 
 
-def told(answer: Any) -> Any:
+def told(answer: Answer) -> Any:
     """What an answer says, without the ids of its calls."""
     if isinstance(answer, str):
         return answer

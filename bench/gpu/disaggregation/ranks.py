@@ -7,12 +7,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, product
 from typing import Any, Final
 
 from bench.gpu.disaggregation.checks import STREAMS, freed, prompt, text_of
 from bench.gpu.disaggregation.leaving import told
-from bench.gpu.fleet import ENGINE, FAST_BEATS, NIXL, WORKERS, GpuFleet, Plan
+from bench.gpu.fleet import ENGINE, FAST_BEATS, NIXL, WORKERS, Answer, GpuFleet, Plan
 from starter.process import REPO
 from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
 
@@ -85,7 +86,7 @@ def together(fleet: GpuFleet, seed: int) -> dict[str, Any]:
     prompts = [prompt(random_, 1_000) for _ in range(STREAMS)]
     alone = [fleet.ask("whole-1", each, 100) for each in prompts]
     with ThreadPoolExecutor(STREAMS) as pool:
-        answers = list(pool.map(lambda each: fleet.ask("ranks", each, 100, **TELL), prompts))
+        answers = list(pool.map(partial(fleet.ask, "ranks", tokens=100, **TELL), prompts))
     pairs = list(zip(answers, alone, strict=True))
     return {
         "answered": sum(isinstance(each, dict) for each in answers),
@@ -127,7 +128,7 @@ def _pinned(prefill: int, decode: int) -> dict[str, Any]:
     return {"nvext": {**TELL["nvext"], **workers, **at}}
 
 
-def _where(answer: Any) -> str:
+def _where(answer: Answer) -> str:
     """The rank of each leg, as the answer tells them."""
     if isinstance(answer, str):
         return answer

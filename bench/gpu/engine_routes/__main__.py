@@ -76,7 +76,7 @@ class Run:
         wrong = [answer for answer in answers if isinstance(answer, str)]
         if wrong:
             raise RuntimeError(wrong[0])
-        return [answer["choices"][0]["token_ids"] for answer in answers]
+        return [answer["choices"][0]["token_ids"] for answer in answers if isinstance(answer, dict)]
 
     def are(self, name: str) -> bool:
         """Whether the answers are those of a checkpoint."""

@@ -5,7 +5,7 @@ index is not worth timing.
 import random
 
 from bench.kv.indexes.candidates import CANDIDATES
-from bench.kv.indexes.interface import MEDIA
+from bench.kv.indexes.interface import MEDIA, MEDIUMS
 
 RANKS, CHAINS, BLOCKS, SHARED = 5, 6, 24, 7
 STEPS = 300
@@ -24,7 +24,7 @@ def check_all(seed: int = 3) -> None:
     for _ in range(STEPS):
         rank, medium, chain, cut = (
             rng.randrange(RANKS),
-            rng.randrange(MEDIA),
+            rng.choice(MEDIUMS),
             rng.choice(chains),
             rng.randint(1, BLOCKS),
         )
@@ -66,7 +66,7 @@ def _expected(
 ) -> tuple[list[int], list[int]]:
     gpu = [_run(held[rank, 0], chain) for rank in range(RANKS)]
     return gpu, [
-        _run(set().union(*(held[rank, medium] for medium in range(MEDIA))), chain)
+        _run(set[int]().union(*(held[rank, medium] for medium in range(MEDIA))), chain)
         for rank in range(RANKS)
     ]
 

@@ -11,7 +11,7 @@ in Rust and answers asynchronously.
 import json
 from typing import Any
 
-from dynamo.llm import RadixTree, compute_block_hash_for_seq  # pyright: ignore[reportMissingImports]
+from dynamo.llm import RadixTree, compute_block_hash_for_seq
 
 from bench.kv.indexes.worker import Event, unhex
 

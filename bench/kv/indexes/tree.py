@@ -47,7 +47,8 @@ class Tree:
     def drop(self, rank: int) -> None:
         holders = {rank * MEDIA + medium for medium in range(MEDIA)}
         self._slow[rank] = 0
-        touched, pending = [], list(self._root.children.values())
+        touched: list[Node] = []
+        pending = list(self._root.children.values())
         while pending:
             node = pending.pop()
             if node.holders & holders:

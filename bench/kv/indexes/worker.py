@@ -95,7 +95,8 @@ class Bench:
         """Takes the last blocks of `chains` tails away and puts others there, in events of `size`
         blocks; `back` undoes it.
         """
-        removals, stores = [], []
+        removals: list[Event] = []
+        stores: list[Event] = []
         for rank, medium, parent, old, new in self.churn_rows[:chains]:
             gone, come = (new, old) if back else (old, new)
             step, before = size * 16, parent
