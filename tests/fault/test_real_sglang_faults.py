@@ -12,23 +12,18 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from itertools import count
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import openai
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from starter.ports import free_port
-from starter.process import Process
-from starter.waiting import NotReady, wait_until
-from tests.fault.books import BOOK, BOOKS_ASKED, TOKENIZER, told_book
+from starter.waiting import NotReady
+from tests.fault.books import BOOK, BOOKS_ASKED, told_book
+from tests.fault.golden_answers import MODEL, TOKENS_MAX, endless_story, golden_answers
+from tests.fault.pair import Pair
 from tests.fault.raw_http import asked, metric
-from tests.fault.streams import lost_workers, moved, on_each_worker
+from tests.fault.streams import lost_workers, moved
 from tests.fault.system_pages import SystemPages
 from tests.kit.board import ENGINES_ROW, all_asked
 from tests.kit.fleet import Fleet
@@ -37,89 +32,6 @@ from tests.kit.reference_boards import engine_queries
 from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
-
-MODEL = "kvmesh-demo"
-START_S_MAX = 300.0
-WORKER = (
-    *("--max-running-requests", "8", "--max-total-tokens", "16384"),
-    *("--enable-metrics", "--canary-wait-time", "1"),
-)
-TOKENS_MAX = 160
-GOLDEN: dict[str, dict[str, Any]] = {
-    entry["name"]: entry
-    for entry in json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
-    if entry["name"] in ("long-story", "long-explanation", "long-count", "many-languages")
-}
-"""Answers of so many tokens, and a short one that ends by itself; a second or two where all run at
-once.
-"""
-
-
-class Pair:
-    """A frontend and two workers, each by its name, which no other has had."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.workers: dict[str, Process] = {}
-        self.pages: dict[str, SystemPages] = {}
-        self._numbers = count()
-
-    def restore(self, workers: int = 2) -> None:
-        """Wake who was stopped, start anew who has ended, and wait until so many or more serve and
-        run nothing.
-        """
-        self.wake()
-        self.wait_until(lambda: self._whole(workers), wait_s_max=START_S_MAX)
-
-    def wake(self) -> None:
-        """Let all processes go on that a test stopped."""
-        for worker in self.workers.values():
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(worker.popen.pid)
-                for each in (process, *process.children(recursive=True)):
-                    each.resume()
-
-    def ready(self) -> int:
-        """Workers that take requests."""
-        return len(self._ready())
-
-    def _ready(self) -> set[str]:
-        with suppress(OSError):
-            return {
-                worker["worker_id"]
-                for worker in self.fleet.get("/health")[1]["workers"]
-                if worker["ready"]
-            }
-        return set()
-
-    def _whole(self, count: int) -> bool:
-        self.workers = {
-            name: worker for name, worker in self.workers.items() if worker.popen.poll() is None
-        }
-        while len(self.workers) < count:
-            name = f"w{next(self._numbers)}"
-            self.pages[name] = SystemPages(free_port())
-            self.workers[name] = self.fleet.forked_worker(
-                *("--worker-id", name, *WORKER, "--system-port", str(self.pages[name].port))
-            )
-        return self._ready() == self.workers.keys() and not any(on_each_worker(self.fleet).values())
-
-    def wait_until(self, condition: Callable[[], bool], *, wait_s_max: float = 60.0) -> None:
-        """As Fleet's, for fleets of which something has ended."""
-        wait_until(condition, "the pair is as the test wants it", wait_s_max=wait_s_max)
-
-    def busy(self) -> str:
-        """The worker that runs most."""
-        runs = on_each_worker(self.fleet)
-        name = max(runs, key=runs.__getitem__)
-        assert runs[name] > 0
-        return name
-
-    def scheduler(self, name: str) -> psutil.Process:
-        """Of its engine."""
-        children = psutil.Process(self.workers[name].popen.pid).children(recursive=True)
-        (scheduler,) = [child for child in children if "scheduler" in child.name()]
-        return scheduler
 
 
 @pytest.fixture(scope="module")
@@ -138,62 +50,6 @@ def pair(shared_pair: Pair) -> Pair:
     return shared_pair
 
 
-async def _tell(
-    client: openai.AsyncOpenAI, entry: dict[str, Any], begun: asyncio.Event
-) -> tuple[str, str | None, int]:
-    stream = await client.chat.completions.create(
-        model=MODEL,
-        messages=entry["messages"],
-        max_tokens=TOKENS_MAX,
-        temperature=0,
-        stream=True,
-        stream_options={"include_usage": True},
-    )
-    text, end, tokens, chunks = "", None, 0, 0
-    async for chunk in stream:
-        chunks += 1
-        if chunks == 2:
-            begun.set()
-        for choice in chunk.choices:
-            text += choice.delta.content or ""
-            end = choice.finish_reason or end
-        if chunk.usage:
-            tokens = chunk.usage.completion_tokens
-    return text, end, tokens
-
-
-async def _golden_answers(
-    pair: Pair, fault: Callable[[], None], others: Iterable[asyncio.Event] = ()
-) -> None:
-    """All golden answers side by side say what they should, with the fault in their midst and that
-    of the others, whose events say that they have begun.
-    """
-    begun = [asyncio.Event() for _ in GOLDEN]
-    async with pair.fleet.async_client() as client, asyncio.TaskGroup() as tasks:
-        telling = [
-            tasks.create_task(_tell(client, entry, event))
-            for entry, event in zip(GOLDEN.values(), begun, strict=True)
-        ]
-        for event in (*begun, *others):
-            await event.wait()
-        await asyncio.to_thread(fault)
-    for task, entry in zip(telling, GOLDEN.values(), strict=True):
-        text, end, tokens = task.result()
-        if len(entry["token_ids"]) > TOKENS_MAX:
-            assert (text, end, tokens) == (_beginning(entry), "length", TOKENS_MAX)
-        else:
-            assert (text, end) == (entry["text"], entry["finish"])
-            # with the end-of-turn token
-            assert tokens in (len(entry["token_ids"]), len(entry["token_ids"]) + 1)
-
-
-def _beginning(entry: dict[str, Any]) -> str:
-    """What its first tokens say."""
-    text = TOKENIZER.decode(entry["token_ids"][:TOKENS_MAX])
-    assert entry["text"].startswith(text)
-    return text
-
-
 def test_a_client_that_leaves_before_the_first_token_frees_the_engine(pair: Pair) -> None:
     """At any moment from the request's arrival on: while it is parsed, sent, waits in SGLang's
     queue, or is computed.
@@ -209,38 +65,36 @@ def test_a_client_that_leaves_before_the_first_token_frees_the_engine(pair: Pair
     # a busy frontend has yet to see the last
     pair.wait_until(lambda: metric(fleet, "dynamo_frontend_model_cancellation_total") == 20)
     # SGLang's own figures, in the heartbeats
-    pair.wait_until(lambda: not any(on_each_worker(fleet).values()))
+    pair.wait_until(lambda: not pair.is_busy())
 
 
 async def test_a_stopped_worker_is_missed_and_comes_back(pair: Pair) -> None:
-    victims: list[Process] = []
-
-    def fault() -> None:
-        victims.append(pair.workers[pair.busy()])
-        victims[0].popen.send_signal(signal.SIGSTOP)
-        pair.wait_until(lambda: lost_workers(pair.fleet, "silent") > lost)
-
     before, lost = moved(pair.fleet, cause="silent"), lost_workers(pair.fleet, "silent")
-    await _golden_answers(pair, fault)
-    assert moved(pair.fleet, cause="silent") > before
-    victims[0].popen.send_signal(signal.SIGCONT)
+    async with endless_story(pair) as story:
+        victim = pair.workers[story.worker].popen
+
+        def fault() -> None:
+            victim.send_signal(signal.SIGSTOP)
+            pair.wait_until(lambda: lost_workers(pair.fleet, "silent") > lost)
+
+        await golden_answers(pair.fleet, fault)
+        await asyncio.to_thread(pair.wait_until, lambda: moved(pair.fleet, cause="silent") > before)
+    victim.send_signal(signal.SIGCONT)
     pair.wait_until(lambda: pair.ready() == 2)
-    await _golden_answers(pair, lambda: None)
+    await golden_answers(pair.fleet)
 
 
 async def test_a_frozen_scheduler_keeps_nobody_waiting_and_comes_back(pair: Pair) -> None:
-    schedulers: list[psutil.Process] = []
-
-    def fault() -> None:
-        schedulers.append(pair.scheduler(pair.busy()))
-        schedulers[0].suspend()
-
     before = moved(pair.fleet, cause="unhealthy")
-    await _golden_answers(pair, fault)
-    assert moved(pair.fleet, cause="unhealthy") > before
-    schedulers[0].resume()
+    async with endless_story(pair) as story:
+        scheduler = pair.scheduler(story.worker)
+        await golden_answers(pair.fleet, scheduler.suspend)
+        await asyncio.to_thread(
+            pair.wait_until, lambda: moved(pair.fleet, cause="unhealthy") > before
+        )
+    scheduler.resume()
     pair.wait_until(lambda: pair.ready() == 2)
-    pair.wait_until(lambda: not any(on_each_worker(pair.fleet).values()))
+    pair.wait_until(lambda: not pair.is_busy())
 
 
 async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair: Pair) -> None:
@@ -264,12 +118,10 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
         for name, asked in BOOKS_ASKED.items():
             books.append(tasks.create_task(told_book(client, asked, begun[name])))
             if not victims:
-                await asyncio.to_thread(
-                    pair.wait_until, lambda: any(on_each_worker(pair.fleet).values())
-                )
+                await asyncio.to_thread(pair.wait_until, pair.is_busy)
                 victims.append(pair.busy())
                 schedulers.append(pair.scheduler(victims[0]))
-        await _golden_answers(pair, fault, begun.values())
+        await golden_answers(pair.fleet, fault, begun.values())
     assert moved(pair.fleet) >= before + len(BOOKS_ASKED)
     assert [json.loads(book.result()) for book in books] == [BOOK] * len(BOOKS_ASKED)
     worker = pair.workers[victims[0]]
@@ -278,32 +130,26 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
 
 
 async def test_a_killed_scheduler_is_its_workers_end_and_its_streams_go_on(pair: Pair) -> None:
-    victims: list[str] = []
-
-    def fault() -> None:
-        victims.append(pair.busy())
-        pair.scheduler(victims[0]).kill()
-        pair.wait_until(lambda: lost_workers(pair.fleet, "died") == lost + 1)
-
     before, lost = moved(pair.fleet), lost_workers(pair.fleet, "died")
-    await _golden_answers(pair, fault)
+    async with endless_story(pair) as story:
+        worker, scheduler = pair.workers[story.worker], pair.scheduler(story.worker)
+
+        def fault() -> None:
+            scheduler.kill()
+            pair.wait_until(lambda: lost_workers(pair.fleet, "died") == lost + 1)
+
+        await golden_answers(pair.fleet, fault)
     assert moved(pair.fleet) > before
-    worker = pair.workers[victims[0]]
     assert worker.popen.wait(30) == EXIT_ENGINE_DIED
     assert worker.children_left() == []
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_its_long_streams(pair: Pair) -> None:
-    stopped: list[Process] = []
-
-    def fault() -> None:
-        stopped.append(pair.workers[pair.busy()])
-        stopped[0].popen.send_signal(signal.SIGTERM)
-
     before = moved(pair.fleet, cause="stopped")
-    await _golden_answers(pair, fault)
+    async with endless_story(pair) as story:
+        worker = pair.workers[story.worker]
+        await golden_answers(pair.fleet, lambda: worker.popen.send_signal(signal.SIGTERM))
     assert moved(pair.fleet, cause="stopped") == before
-    (worker,) = stopped
     assert await asyncio.to_thread(worker.popen.wait, 60) == 0
     assert worker.children_left() == []
 

@@ -61,6 +61,7 @@ def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters:
             ask(fleet_with_adapters, client, tokens, lora_path="nobody")
 
 
+@pytest.mark.last
 def test_an_adapter_that_made_room_for_another_comes_back_and_can_be_unloaded(
     fleet_with_adapters: Fleet, pages: SystemPages
 ) -> None:

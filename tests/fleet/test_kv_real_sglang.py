@@ -206,8 +206,8 @@ def test_nobody_else_reaches_the_inside_of_an_engine(fleet_of_four: Fleet) -> No
     }
 
 
+@pytest.mark.last
 def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:
-    """Last of its fleet."""
     worker = fleet_of_four.processes[2]
     assert worker.stop(wait_s_max=60) == 0
     assert worker.children_left() == []

@@ -107,12 +107,18 @@ def in_order(items: list[pytest.Item]) -> None:
 
 
 def at_random(items: list[pytest.Item], seed: str) -> None:
-    """Shuffle the files, and the tests of each file, which stay together."""
+    """Shuffle the files, and the tests of each file, which stay together; those that are marked as
+    its last ones stay that, as they are ordered.
+    """
     random, files = Random(seed), dict[str, list[pytest.Item]]()
     for item in items:
         files.setdefault(file_of(item.nodeid), []).append(item)
     shuffled = random.sample([*files.values()], len(files))
-    items[:] = [item for tests in shuffled for item in random.sample(tests, len(tests))]
+    items.clear()
+    for tests in shuffled:
+        last = [item for item in tests if item.get_closest_marker("last")]
+        others = [item for item in tests if item not in last]
+        items += random.sample(others, len(others)) + last
 
 
 class GroupScheduling(LoadFileScheduling):

@@ -36,6 +36,7 @@ class EngineClient:
     def __init__(self, argv: Sequence[str], log: Path) -> None:
         self._socket = zmq.Context.instance().socket(zmq.PAIR)
         address = f"ipc://{log.with_suffix('.sock')}"
+        self._socket.sndtimeo = 1_000 * PATIENCE_S  # or whoever asks an ended one waits forever
         self._socket.bind(address)
         self.process = start_with_sglang([HERE / "engine_process.py", address, *argv], log, {})
         self.steps: list[list[Delta]] = []

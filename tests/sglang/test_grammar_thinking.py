@@ -90,10 +90,11 @@ def test_thinking_ends_where_its_budget_does(thinker: Any, make_request: Any, re
         assert _parts(deltas, Content)
 
 
+@pytest.mark.last
 def test_stop_fails_what_runs_and_leaves_no_process(
     thinker: Any, make_request: Any, read: Any
 ) -> None:
-    """Last in this file: it ends the engine."""
+    """It ends the engine."""
     request = make_request([1, 2, 3], max_new_tokens=1000, ignore_eos=True)
     thinker.send(request)
     thinker.collect(until=lambda: request.request_id in thinker.by_id)

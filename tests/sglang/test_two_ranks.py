@@ -1,7 +1,5 @@
 """An engine of two data-parallel ranks: its settings, who runs what, what is written of it,
 signals, silence and death.
-
-The last tests end it.
 """
 
 import json
@@ -145,6 +143,7 @@ def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when
     assert (state["rids"], state["in_flight"]) == ([], [])
 
 
+@pytest.mark.last
 def test_a_killed_scheduler_is_a_death_that_is_told(two_ranks, make_request):
     long = make_request([1, 2, 3], max_new_tokens=1000, ignore_eos=True, routed_dp_rank=1)
     two_ranks.send(long)
@@ -158,6 +157,7 @@ def test_a_killed_scheduler_is_a_death_that_is_told(two_ranks, make_request):
     assert two_ranks.process.popen.poll() is None  # it lives on to say so
 
 
+@pytest.mark.last
 def test_a_dead_engine_is_killed_whole(two_ranks):
     assert two_ranks.death()
     assert two_ranks.stop(kill=True) == []
