@@ -115,10 +115,10 @@ def test_the_same_video_is_found_again_and_no_other_is(real: Fleet, client: open
         ("the same again", [words, RED, more], -1, before),
         ("the other video", [words, BLUE, more], before, before),
         ("that again", [words, BLUE, more], -1, before),
-        ("a picture behind it", ["t", RED, DISC, words], 0, 0),
-        ("both again", ["t", RED, DISC, words], -1, 0),
-        ("a picture before it", ["t", DISC, RED, words], 0, 0),
-        ("both again, so", ["t", DISC, RED, words], -1, 16),
+        ("a picture behind it", ["v", RED, DISC, words], 0, 0),
+        ("both again", ["v", RED, DISC, words], -1, 0),
+        ("a picture before it", ["v", DISC, RED, words], 0, 0),
+        ("both again, so", ["v", DISC, RED, words], -1, 16),
     ]
     for name, parts, actual, predicted in cases:
         settle(real)
