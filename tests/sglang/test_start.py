@@ -58,6 +58,45 @@ def test_without_arguments_the_demo_model_is_served_and_tells_its_kv_events(pyth
     assert replay.startswith(f"ipc://{OWN_DIRECTORY}/")
 
 
+_FORMATS = """
+import torch
+from unittest.mock import patch
+from workers.sglang.cpu import activate_if_cpu_host
+activate_if_cpu_host([])
+from workers.sglang.arguments import parse_server_args
+from workers.sglang.cpu.number_format import multiplies_bfloat16
+from workers.sglang.diffusion.arguments import make_ready, parse_generator_args
+make_ready(True)
+demo = sys.argv[1]
+def engine(*argv, cpu=True):
+    return parse_server_args([*argv], cpu=cpu, kv_events=False).dtype
+def generator(*argv, cpu=True):
+    told = ["--model-path", demo, "--model-id", "FLUX.1-dev", *argv]
+    pipeline = parse_generator_args(told, videos=False, cpu=cpu).pipeline_config
+    return [pipeline.dit_precision, pipeline.vae_precision, *pipeline.text_encoder_precisions]
+assert multiplies_bfloat16() in (False, True)
+for known in (True, False):
+    with patch("workers.sglang.cpu.number_format.multiplies_bfloat16", return_value=known):
+        print(">", known, engine(), engine("--dtype", "auto"), engine("--dtype=half"))
+        print(">", known, *generator(), *generator("--dit-precision", "bf16"))
+        print(">", known, *generator(cpu=False), *generator("--component-precisions.vae", "fp16"))
+"""
+
+
+def test_a_cpu_without_bfloat16_computes_in_float32_unless_told_otherwise(python):
+    done = python("-c", "import sys" + _FORMATS, str(demo_model_dir("image")))
+    own = ["bf16", "bf16", "bf16", "bf16"]
+    said = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(">")]
+    assert said == [
+        ["True", "auto", "auto", "half"],
+        ["True", *own, *own],
+        ["True", *own, *own],
+        ["False", "float32", "auto", "half"],
+        ["False", "fp32", "fp32", "fp32", "fp32", "bf16", "fp32", "fp32", "fp32"],
+        ["False", *own, *own],
+    ], (done.stdout, done.stderr)
+
+
 BAD = {
     "unknown flag": (["--model-path", "x", "--no-such-flag"], "no-such-flag"),
     "wrong type": (["--page-size", "many"], "page-size"),

@@ -92,6 +92,8 @@ def parse_server_args(
     from sglang.srt.server_args import ServerArgs  # noqa: PLC0415  # takes seconds, and only after the stand-ins
     from sglang.srt.utils.server_args_config_parser import ConfigArgumentMerger  # noqa: PLC0415
 
+    from workers.sglang.cpu.number_format import choose_dtype  # noqa: PLC0415  # imports torch
+
     parser = _sglang_parser(cpu=cpu)
     arguments = list(argv)
     try:
@@ -118,7 +120,10 @@ def parse_server_args(
         )
         _refuse_other_tokenizing(namespace)
         _bind_threads(namespace, cpu=cpu)
-        set_bootstrap(namespace, told={item.partition("=")[0] for item in merged})
+        told = {item.partition("=")[0] for item in merged}
+        if cpu:
+            choose_dtype(namespace, told=told)
+        set_bootstrap(namespace, told=told)
         if (
             namespace.constrained_json_max_whitespace_cnt is None
             and namespace.constrained_json_whitespace_pattern is None

@@ -19,7 +19,7 @@ _DEFAULTS: Final = {
 }
 
 
-def parse_generator_args(argv: Sequence[str], *, videos: bool) -> Any:
+def parse_generator_args(argv: Sequence[str], *, videos: bool, cpu: bool) -> Any:
     """Returns SGLang's ServerArgs of a generator, `--config file` included.
 
     Raises:
@@ -31,6 +31,10 @@ def parse_generator_args(argv: Sequence[str], *, videos: bool) -> Any:
     if not namespace.model_path and not any(item.startswith("--config") for item in told):
         raise StartError("--model-path is missing: a generator has no model of its own")
     server_args = _server_args(namespace, unknown, told)
+    if cpu:
+        from workers.sglang.cpu.number_format import choose_precisions  # noqa: PLC0415  # imports torch
+
+        choose_precisions(server_args)
     for name, reason in _ONE_PLACE.items():
         if int(getattr(server_args, name) or 1) > 1:
             raise StartError(f"--{name.replace('_', '-')} cannot be more than 1 here: {reason}")

@@ -215,7 +215,7 @@ def _loaded(setup: Setup, worker: _Worker) -> tuple[_Maker, Up]:
     if setup.config:
         (directory / CONFIG_FILE).write_bytes(setup.config)
         argv = [*argv, "--config", str(directory / CONFIG_FILE)]
-    server_args = parse_generator_args(argv, videos=setup.videos)
+    server_args = parse_generator_args(argv, videos=setup.videos, cpu=cpu)
     meet_in_files(directory)
     if cpu:
         fork_spares(server_args.num_gpus)

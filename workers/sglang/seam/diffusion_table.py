@@ -98,6 +98,18 @@ DIFFUSION: Final = (
         parameters=("self", "replica"),
     ),
     Relied(
+        name=_GEN + "server_args:ServerArgs.is_arg_explicitly_set",
+        used_in="cpu/number_format.py",
+        why="Knows whether an argument was given, in a file or on the command line.",
+        parameters=("self", "arg_name"),
+    ),
+    Relied(
+        name=_GEN + "utils.precision:resolve_precision",
+        used_in="cpu/number_format.py",
+        why="Reads a precision from the pipeline's configuration where no component has its own.",
+        says=("server_args.component_precisions.get(", "getattr(server_args.pipeline_config, "),
+    ),
+    Relied(
         name=_GEN + "server_args:ServerArgs.from_cli_args",
         used_in="diffusion/arguments.py",
         why="Takes defaults, and says what of the command line it does not know.",
