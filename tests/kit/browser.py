@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 CHROMIUM: Final = shutil.which("chromium")
 """Where Debian's package puts it; None where it is not installed."""
@@ -27,6 +27,9 @@ _OPTIONS: Final = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+
+_PIPE_BYTES: Final = 1 << 16
+"""Holds as much as a pipe does: a picture that a page shows comes along as text, megabytes long."""
 
 _UNTIL: Final = """
 new Promise((resolve) => {
@@ -51,7 +54,7 @@ class Browser:
     def __init__(self, directory: Path) -> None:
         assert CHROMIUM is not None
         theirs_in, self._out = os.pipe()
-        self._in_fd, theirs_out = os.pipe()
+        self._in, theirs_out = os.pipe()
         # Chromium reads at descriptor 3 and writes at 4.
         shell = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         options = (*_OPTIONS, f"--user-data-dir={directory / 'profile'}", "about:blank")
@@ -67,7 +70,7 @@ class Browser:
             )
         os.close(theirs_in)
         os.close(theirs_out)
-        self._in: BinaryIO = os.fdopen(self._in_fd, "rb")
+        self._unread = bytearray()
         self._number = 0
         self.events: list[dict[str, Any]] = []
         """What the browser told beside answers, in order."""
@@ -86,7 +89,7 @@ class Browser:
         with suppress(ProcessLookupError):  # what it leaves behind would go on writing
             os.killpg(self._process.pid, signal.SIGKILL)
         os.close(self._out)
-        self._in.close()
+        os.close(self._in)
 
     def ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         """What a command of the DevTools protocol answers.
@@ -127,11 +130,15 @@ class Browser:
         return page
 
     def _read(self) -> dict[str, Any]:
-        message = bytearray()
-        while (byte := self._in.read(1)) != b"\0":
-            if not byte:
+        searched = 0
+        while (end := self._unread.find(b"\0", searched)) < 0:
+            searched = len(self._unread)
+            read = os.read(self._in, _PIPE_BYTES)
+            if not read:
                 raise RuntimeError("the browser has ended")
-            message += byte
+            self._unread += read
+        message = self._unread[:end]
+        del self._unread[: end + 1]
         return json.loads(message)
 
 
