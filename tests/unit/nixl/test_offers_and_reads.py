@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,11 @@ from workers.nixl import offers, reads
 
 LONG_S = 1_000.0
 """All that has an end has ended then."""
+
+COARSE_S = 0.05
+"""Between two looks at what takes up to a minute of virtual time: a thousand a second are as many
+turns of the loop.
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -237,12 +243,8 @@ async def test_no_answer_is_ever_anothers(
 ) -> None:
     plane = Plane(encoder_bytes=2 * (SIZE + 4_096), fetcher_bytes=2 * (SIZE + 4_096))
     plane.delays_s = delays_s
-    for number, (takes_s, fails, pause_s) in enumerate(asked, 1):
-        plane.fetcher.hand.takes_s, plane.fetcher.hand.fails = takes_s, fails
-        if not plane.offers.offer(numbered(number), plane.reads.place_for(ADDRESS), plane.send):
-            plane.send(numbered(number))
-        await asyncio.sleep(pause_s)
-    await asyncio.sleep(LONG_S)
+    with patch.object(reads, "POLL_S", COARSE_S), patch.object(offers, "GO_ON_S", COARSE_S):
+        await ask_all(plane, asked)
     for number in range(1, len(asked) + 1):
         answers = plane.of(number)
         assert answers, "nobody waits for ever"
@@ -251,3 +253,13 @@ async def test_no_answer_is_ever_anothers(
         del answers
         each = None
     assert nothing_is_held(plane)
+
+
+async def ask_all(plane: Plane, asked: list[tuple[float, bool, float]]) -> None:
+    """Ask for one after the other, and wait until whatever may come has come."""
+    for number, (takes_s, fails, pause_s) in enumerate(asked, 1):
+        plane.fetcher.hand.takes_s, plane.fetcher.hand.fails = takes_s, fails
+        if not plane.offers.offer(numbered(number), plane.reads.place_for(ADDRESS), plane.send):
+            plane.send(numbered(number))
+        await asyncio.sleep(pause_s)
+    await asyncio.sleep(LONG_S)
