@@ -25,7 +25,8 @@ def multiplies_bfloat16() -> bool:
     """Tells whether torch multiplies matrices of bfloat16 on this CPU by instructions made for
     vectors of it, as oneDNN has them.
     """
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    known = torch.backends.mkldnn.is_available()
+    return known and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def choose_dtype(namespace: argparse.Namespace, *, told: AbstractSet[str]) -> None:
