@@ -10,9 +10,10 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from bench.kit.load import run_load
 from bench.kit.workloads import LOCAL
@@ -26,6 +27,14 @@ CASES = ((1, 6, 64, 64), (16, 64, 64, 64), (128, 256, 64, 32), (64, 64, 600, 16)
 
 READY_S_MAX = 240.0
 RESULT = Path(__file__).parents[1] / "results" / "real_sglang.json"
+
+
+class System(Protocol):
+    """A System is one that can be asked for a round of a load."""
+
+    def run(self, case: tuple[int, ...], seed: int) -> dict[str, float]:
+        """Returns what a round of that case gave: prompts of the same seed are the same."""
+        ...
 
 
 class Bare:
@@ -54,12 +63,12 @@ class Bare:
 
 
 class Mesh:
-    """A frontend and a worker with the same engine arguments."""
+    """A frontend and a worker with the same engine arguments, or some more."""
 
-    def __init__(self, bodies: Path) -> None:
-        self._fleet = Fleet(LOCAL / "through_the_mesh")
+    def __init__(self, bodies: Path, *arguments: str, folder: str = "through_the_mesh") -> None:
+        self._fleet = Fleet(LOCAL / folder)
         self.frontend = self._fleet.frontend()
-        self.worker = self._fleet.worker("--model-path", str(demo_model_dir()))
+        self.worker = self._fleet.worker("--model-path", str(demo_model_dir()), *arguments)
         self._bodies = bodies
         try:
             self._fleet.wait_for_workers(1, wait_s_max=READY_S_MAX)
@@ -101,6 +110,31 @@ class Mesh:
         self._fleet.stop(wait_s_max=60)
 
 
+def in_turns(
+    systems: Mapping[str, System], cases: Sequence[tuple[int, ...]], rounds: int
+) -> dict[str, Any]:
+    """Returns and prints what each system gave in each case, medians and rounds, after one more of
+    each that warmed it up.
+    """
+    results: dict[str, Any] = {}
+    for case in cases:
+        measured: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
+        for number in range(rounds + 1):
+            for name in sorted(systems, reverse=bool(number % 2)):
+                result = systems[name].run(case, seed=1_000 + number)
+                if number:
+                    measured[name].append(result)
+        title = f"{case[0]} together, {case[2]:,} tokens in, {case[3]} out"
+        medians = {
+            name: {key: statistics.median(result[key] for result in rows) for key in rows[0]}
+            for name, rows in measured.items()
+        }
+        for name, told in medians.items():
+            print(title, name, {key: round(value, 1) for key, value in told.items()}, flush=True)
+        results[title] = {name: medians[name] | {"rounds": measured[name]} for name in systems}
+    return results
+
+
 def main() -> None:
     """Take turns, print and write medians."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -109,32 +143,8 @@ def main() -> None:
     bodies = LOCAL / "real_sglang_bodies.jsonl"
     LOCAL.mkdir(parents=True, exist_ok=True)
     systems: dict[str, Bare | Mesh] = {"bare": Bare(), "mesh": Mesh(bodies)}
-    results: dict[str, Any] = {}
     try:
-        for case in CASES:
-            measured: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
-            for number in range(rounds + 1):
-                for name in sorted(systems, reverse=bool(number % 2)):
-                    result = systems[name].run(case, seed=1_000 + number)
-                    if number:  # the first round warms up
-                        measured[name].append(result)
-            title = f"{case[0]} together, {case[2]} tokens in, {case[3]} out"
-            results[title] = {
-                name: {key: statistics.median(result[key] for result in rows) for key in rows[0]}
-                | {"rounds": rows}
-                for name, rows in measured.items()
-            }
-            for name in systems:
-                print(
-                    title,
-                    name,
-                    {
-                        key: round(value, 1)
-                        for key, value in results[title][name].items()
-                        if key != "rounds"
-                    },
-                    flush=True,
-                )
+        results = in_turns(systems, CASES, rounds)
     finally:
         for system in systems.values():
             system.stop()
