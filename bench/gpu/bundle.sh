@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bundle.sh DEST [LIST...]: gather what a GPU host without a package index needs, in folders DEST/LIST-1, DEST/LIST-2 … of at most 33 MiB each.
+# bundle.sh DEST [LIST...]: gather what a GPU host without a package index needs, in folders DEST/LIST-1, DEST/LIST-2 … of at most 28 MiB each.
 #
 # A list is a file of wheels/: engine, nixl, generators, memory, peers; all of them if none is named. One folder travels with the repository in one
 # call; files that are large for one come in parts. SGLang's kernels are trimmed to what a Hopper GPU needs with the triton attention
@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 part_bytes=$((16 << 20))
-folder_bytes=$((33 << 20))
+folder_bytes=$((28 << 20))
 
 get() { # get FOLDER PIP_ARGUMENT...: wheels for the host's Python 3.12
   local into=$1 platforms=()
