@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 
 from bench.kit.usage import cpu_s
 from bench.sglang.bare import prompt_of
-from bench.sglang.through_the_mesh import Mesh
+from bench.sglang.through_the_mesh import Mesh, turns
 from workers.demo_model import demo_model_dir
 
 CHOICES = 8
@@ -60,21 +60,20 @@ async def _measure(mesh: Mesh, rounds: int) -> dict[str, Any]:
     ways = {"one request of 8 choices": _together, "eight requests": _singly}
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     random = Random(7)
-    for number in range(rounds + 1):
-        for name in sorted(ways, reverse=bool(number % 2)):
-            prompt = prompt_of(random, PROMPT_TOKENS)
-            frontend, worker = cpu_s(mesh.frontend.pid), cpu_s(mesh.worker.pid)
-            begun_s = time.perf_counter()
-            computed, tokens = await ways[name](client, prompt)
-            row = {
-                "wall_ms": (time.perf_counter() - begun_s) * 1000,
-                "prompt_tokens_computed": computed,
-                "tokens": tokens,
-            }
-            row["frontend_cpu_ms"] = (cpu_s(mesh.frontend.pid) - frontend) * 1000
-            row["worker_cpu_ms"] = (cpu_s(mesh.worker.pid) - worker) * 1000
-            if number:  # the first round warms up
-                measured[name].append(row)
+    for name, number in turns(ways, rounds):
+        prompt = prompt_of(random, PROMPT_TOKENS)
+        frontend, worker = cpu_s(mesh.frontend.pid), cpu_s(mesh.worker.pid)
+        begun_s = time.perf_counter()
+        computed, tokens = await ways[name](client, prompt)
+        row = {
+            "wall_ms": (time.perf_counter() - begun_s) * 1000,
+            "prompt_tokens_computed": computed,
+            "tokens": tokens,
+        }
+        row["frontend_cpu_ms"] = (cpu_s(mesh.frontend.pid) - frontend) * 1000
+        row["worker_cpu_ms"] = (cpu_s(mesh.worker.pid) - worker) * 1000
+        if number:
+            measured[name].append(row)
     await client.close()
     return {
         name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}

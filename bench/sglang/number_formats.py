@@ -19,7 +19,7 @@ import httpx
 
 from bench.compare.systems import machine
 from bench.kit.workloads import LOCAL
-from bench.sglang.through_the_mesh import READY_S_MAX, Mesh, in_turns
+from bench.sglang.through_the_mesh import READY_S_MAX, Mesh, in_turns, turns
 from starter.fleet import Fleet
 
 CASES: Final = ((1, 6, 64, 64), (16, 64, 64, 32), (64, 128, 64, 32), (4, 8, 1_500, 16))
@@ -55,12 +55,11 @@ def pictures(rounds: int) -> dict[str, Any]:
     with ExitStack() as stack:
         draw = {name: _drawing(stack, name) for name in PICTURES}
         taken: dict[str, list[float]] = {name: [] for name in draw}
-        for number in range(rounds + 1):
-            for name in sorted(draw, reverse=bool(number % 2)):
-                begun_s = time.perf_counter()
-                draw[name]()
-                if number:  # the first round warms up
-                    taken[name].append(round(time.perf_counter() - begun_s, 3))
+        for name, number in turns(draw, rounds):
+            begun_s = time.perf_counter()
+            draw[name]()
+            if number:
+                taken[name].append(round(time.perf_counter() - begun_s, 3))
     found = {name: {"s": statistics.median(each), "rounds": each} for name, each in taken.items()}
     print("a picture", found, flush=True)
     return found

@@ -10,7 +10,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -110,20 +110,26 @@ class Mesh:
         self._fleet.stop(wait_s_max=60)
 
 
+def turns(names: Iterable[str], rounds: int) -> Iterator[tuple[str, int]]:
+    """Yields who is next, and in which round: all in each, in one order and then in the other; the
+    round 0, one more than asked for, warms them up.
+    """
+    for number in range(rounds + 1):
+        for name in sorted(names, reverse=bool(number % 2)):
+            yield name, number
+
+
 def in_turns(
     systems: Mapping[str, System], cases: Sequence[tuple[int, ...]], rounds: int
 ) -> dict[str, Any]:
-    """Returns and prints what each system gave in each case, medians and rounds, after one more of
-    each that warmed it up.
-    """
+    """Returns and prints what each system gave in each case, medians and rounds."""
     results: dict[str, Any] = {}
     for case in cases:
         measured: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
-        for number in range(rounds + 1):
-            for name in sorted(systems, reverse=bool(number % 2)):
-                result = systems[name].run(case, seed=1_000 + number)
-                if number:
-                    measured[name].append(result)
+        for name, number in turns(systems, rounds):
+            result = systems[name].run(case, seed=1_000 + number)
+            if number:
+                measured[name].append(result)
         title = f"{case[0]} together, {case[2]:,} tokens in, {case[3]} out"
         medians = {
             name: {key: statistics.median(result[key] for result in rows) for key in rows[0]}

@@ -59,7 +59,7 @@ def test_without_arguments_the_demo_model_is_served_and_tells_its_kv_events(pyth
 
 
 _FORMATS = """
-import torch
+import sys
 from unittest.mock import patch
 from workers.sglang.cpu import activate_if_cpu_host
 activate_if_cpu_host([])
@@ -84,7 +84,7 @@ for known in (True, False):
 
 
 def test_a_cpu_without_bfloat16_computes_in_float32_unless_told_otherwise(python):
-    done = python("-c", "import sys" + _FORMATS, str(demo_model_dir("image")))
+    done = python("-c", _FORMATS, str(demo_model_dir("image")))
     own = ["bf16", "bf16", "bf16", "bf16"]
     said = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(">")]
     assert said == [

@@ -51,10 +51,17 @@ def choose_precisions(server_args: Any) -> None:
     if multiplies_bfloat16() or server_args.component_precisions:
         return
     pipeline = server_args.pipeline_config
-    for name in (field.name for field in fields(pipeline) if "precision" in field.name):
-        if not server_args.is_arg_explicitly_set(name):
-            setattr(pipeline, name, _full(getattr(pipeline, name)))
-    _say("--dit-precision bf16")
+    names = [field.name for field in fields(pipeline) if "precision" in field.name]
+    own = {name: getattr(pipeline, name) for name in names}
+    chosen = {
+        name: full
+        for name, found in own.items()
+        if (full := _full(found)) != found and not server_args.is_arg_explicitly_set(name)
+    }
+    for name, full in chosen.items():
+        setattr(pipeline, name, full)
+    if chosen:
+        _say("--dit-precision bf16")
 
 
 def _full(precision: Any) -> Any:
